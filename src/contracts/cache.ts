@@ -1,0 +1,40 @@
+import type { Tenant } from './tenant.ts'
+
+/** Hits and misses since the start, and what is held now. */
+export interface CacheStats {
+  readonly size: number
+  readonly maxSize: number
+  readonly hits: number
+  readonly negativeHits: number
+  readonly misses: number
+}
+
+/**
+ * L1: tenants of this process by identifier, read without awaiting anything.
+ *
+ * Every entry carries the tenant's version. A *floor* is the lowest version still believed: a read that was slower than
+ * a write brings an older version and is not stored.
+ */
+export interface TenantCache {
+  /** The tenant, `null` if known not to exist, `undefined` if not known. Never waits. */
+  peek(identifier: string): Tenant | null | undefined
+  /** The tenant of this id if held. */
+  peekById(id: string): Tenant | undefined
+  /** Keeps `tenant` unless it is older than the floor; false when refused. Raises the floor to its version. */
+  set(tenant: Tenant): boolean
+  /** Remembers that nobody has this identifier, unless someone got it since `epoch`. */
+  setMissing(identifier: string, epoch: number): void
+  /** Number of changes of the set of identifiers so far; read before a lookup, handed to {@link setMissing}. */
+  readonly epoch: number
+  clear(): void
+  stats(): CacheStats
+}
+
+/** A bounded map that forgets what was used least recently. */
+export interface Lru<V> {
+  get(key: string): V | undefined
+  set(key: string, value: V): void
+  delete(key: string): void
+  values(): Iterable<V>
+  readonly size: number
+}

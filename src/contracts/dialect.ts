@@ -1,0 +1,59 @@
+import type { Capability, Scope } from './isolation.ts'
+import type { NamespaceSession } from './migrator.ts'
+
+/** Throws when the tenant of a handle is no longer served. Called before every statement, without I/O. */
+export type Guard = () => void
+
+/** Connections of one pool. */
+export interface PoolStats {
+  readonly total: number
+  readonly idle: number
+  readonly waiting: number
+}
+
+/** A transaction that opens at its first statement. */
+export interface LazyTransaction {
+  /** Driver-shaped, confined to the scope; nested transactions are savepoints. */
+  readonly client: object
+  /** Commits if a statement opened it. @throws TENANCY_ERR_TRANSACTION_ROLLED_BACK */
+  commit(): Promise<void>
+  /** Rolls back if it is open. Idempotent; never throws. */
+  rollback(): Promise<void>
+}
+
+/** The unscoped way in, with the admin rights: DDL, the registry. Never handed to tenant code. */
+export interface AdminConnection {
+  /** Driver-shaped, for Drizzle. */
+  readonly client: object
+  query<TRow>(text: string, parameters?: readonly unknown[]): Promise<TRow[]>
+  /** One transaction; `query` inside it runs on its connection. */
+  transaction<T>(work: (query: AdminConnection['query']) => Promise<T>): Promise<T>
+}
+
+/**
+ * One database server, opened for one process: mechanics, no policy. Turns a {@link Scope} into a client that cannot step
+ * outside it.
+ */
+export interface DatabaseServer {
+  readonly capabilities: ReadonlySet<Capability>
+  /**
+   * Connects and verifies the baseline rule. Retryable after a failure.
+   * @returns warnings for the log
+   * @throws TENANCY_ERR_DATABASE_UNAVAILABLE, TENANCY_ERR_PEER_MISSING, TENANCY_ERR_BASELINE
+   */
+  open(): Promise<readonly string[]>
+  readonly admin: AdminConnection
+  /** A driver-shaped client for `drizzle({ client })`. No I/O; takes a connection per statement or transaction. */
+  client(scope: Scope, guard: Guard): object
+  /** One transaction for several statements of a request. */
+  lazyTransaction(scope: Scope, guard: Guard): LazyTransaction
+  /** The driver's own Drizzle factory without a schema. */
+  drizzle(client: object): unknown
+  /** Runs `work` on one namespace in one transaction under the namespace's lock. */
+  inNamespace<T>(scope: Scope, work: (session: NamespaceSession) => Promise<T>): Promise<T>
+  /** Rewrites one statement of the user's migrations for a namespace. @throws DdlRefusal */
+  rewriteDdl(statement: string): string
+  ping(): Promise<void>
+  stats(): Readonly<Record<string, PoolStats>>
+  close(): Promise<void>
+}

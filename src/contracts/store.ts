@@ -1,0 +1,44 @@
+import type { NewTenant, Tenant, TenantPatch, TenantStatus } from './tenant.ts'
+
+/** Which tenants to list. */
+export interface ListOptions {
+  /** Only tenants of this status. Default: all. */
+  readonly status?: TenantStatus
+  /** Rows of one page, 1 to 1000. Default 100. */
+  readonly limit?: number
+  /** The `next` of the page before. */
+  readonly after?: string
+}
+
+/** One page of tenants, newest first (ties by id), by keyset: a change in between neither repeats nor skips a row. */
+export interface TenantPage {
+  readonly tenants: readonly Tenant[]
+  /** Hand to `after` for the next page; absent on the last. */
+  readonly next?: string
+}
+
+/**
+ * The registry of tenants. Every implementation and every wrapper passes test/conformance/store.ts.
+ *
+ * Reads give `undefined` for what does not exist. Writes throw TENANCY_ERR_TENANT_EXISTS (id, identifier or namespace
+ * taken), TENANCY_ERR_TENANT_NOT_FOUND, TENANCY_ERR_TENANT_CONFLICT (stale version) or TENANCY_ERR_STATUS_TRANSITION.
+ * A store that cannot be reached throws TENANCY_ERR_STORE_UNAVAILABLE. Returned tenants are deep-frozen.
+ */
+export interface TenantStore {
+  /** Creates or upgrades what the store needs. Idempotent, safe when several processes start at once. */
+  initialize(): Promise<void>
+  getById(id: string): Promise<Tenant | undefined>
+  getByIdentifier(identifier: string): Promise<Tenant | undefined>
+  insert(tenant: NewTenant): Promise<Tenant>
+  /** Changes one row; with `expectedVersion` only if nobody changed it since. */
+  update(id: string, patch: TenantPatch, expectedVersion?: number): Promise<Tenant>
+  /** Moves the status along the state machine, in one statement. */
+  setStatus(id: string, to: TenantStatus): Promise<Tenant>
+  /** Forgets a tenant that never got past `provisioning`; any other is left alone and gives `false`. */
+  discard(id: string): Promise<boolean>
+  list(options?: ListOptions): Promise<TenantPage>
+  count(status?: TenantStatus): Promise<number>
+  /** Resolves when the store answers. */
+  ping(): Promise<void>
+  close(): Promise<void>
+}

@@ -1,0 +1,60 @@
+/**
+ * Where a tenant stands. Only `active` is served. To the outside `provisioning`, `deleted`, `purging` and `purged` look
+ * exactly like an unknown tenant.
+ */
+export type TenantStatus = 'provisioning' | 'active' | 'suspended' | 'deleted' | 'purging' | 'purged'
+
+/** The legal next states of each status. Stores enforce it inside the SQL statement. */
+export const transitions: Readonly<Record<TenantStatus, readonly TenantStatus[]>> = Object.freeze({
+  provisioning: ['active', 'suspended'],
+  active: ['suspended', 'deleted'],
+  suspended: ['active', 'deleted'],
+  deleted: ['purging'],
+  purging: ['purged'],
+  purged: [],
+})
+
+/** The statuses from which `to` may be reached. */
+export function sourcesOf(to: TenantStatus): readonly TenantStatus[] {
+  return (Object.keys(transitions) as TenantStatus[]).filter((from) => transitions[from].includes(to))
+}
+
+/** Where a tenant's rows live. Chosen once at registration, stored, never derived from the identifier. */
+export interface Placement {
+  /** The isolation strategy that serves this tenant. */
+  readonly strategy: 'schema'
+  /** The entry of the configured servers; `main` unless said otherwise. */
+  readonly server: string
+  /** Generated from the id: `t` and 25 base-36 digits. Unique for ever. */
+  readonly namespace: string
+}
+
+/** A customer. Deep-frozen: what a handler holds can not change what the next request sees. */
+export interface Tenant {
+  /** UUID, generated, immutable. */
+  readonly id: string
+  /** The slug in headers, hosts and paths. Can be renamed; nothing derives from it. */
+  readonly identifier: string
+  readonly name: string
+  readonly status: TenantStatus
+  readonly placement: Placement
+  readonly metadata: Readonly<Record<string, unknown>>
+  /** Grows by one with every change of the row. */
+  readonly version: number
+  /** ISO 8601, UTC. A string because a `Date` cannot be frozen. */
+  readonly createdAt: string
+  /** ISO 8601, UTC. */
+  readonly updatedAt: string
+}
+
+/** What {@link TenantStore.insert} takes. */
+export type NewTenant = Pick<Tenant, 'id' | 'identifier' | 'name' | 'status' | 'placement' | 'metadata'>
+
+/** What may be changed by an update: the rest has its own verbs or never changes. */
+export interface TenantPatch {
+  /** A rename; the placement stays. */
+  readonly identifier?: string
+  readonly name?: string
+  /** Merged shallowly into the stored metadata; a key set to `null` is removed. */
+  readonly metadata?: Readonly<Record<string, unknown>>
+}

@@ -1,0 +1,101 @@
+import createError, { type FastifyError } from '@fastify/error'
+
+/**
+ * The one table of errors: code → HTTP status, sentence. A `%s` is filled with what was received or what failed; never
+ * with a secret, an SQL parameter or another tenant's name. Codes are never renamed and never used again.
+ * docs/errors.md explains each; a test compares both directions.
+ */
+const table = {
+  TENANCY_ERR_CONFIG_INVALID: [500, 'The tenancy configuration is invalid:\n%s'],
+  TENANCY_ERR_ALREADY_REGISTERED: [500, 'fastify-tenancy is already registered in this scope. Register it once per Fastify scope.'],
+  TENANCY_ERR_ROUTE_CONFIG_INVALID: [500, 'Route %s has an invalid `config.tenancy`: %s'],
+  TENANCY_ERR_PEER_MISSING: [500, 'Cannot load `%s`. Install it beside fastify-tenancy: npm install %s'],
+  TENANCY_ERR_NOT_STARTED: [500, 'No tenancy instance is running. Register the plugin and await `app.ready()` first.'],
+  TENANCY_ERR_CLOSED: [503, 'This tenancy instance is closed.'],
+  TENANCY_ERR_AMBIGUOUS_INSTANCE: [500, 'There are %s tenancy instances in this process and no tenant context. Use `app.tenancy.run()`.'],
+
+  TENANCY_ERR_TENANT_UNKNOWN: [400, 'The tenant of this request could not be determined.'],
+  TENANCY_ERR_TENANT_SUSPENDED: [403, 'This tenant is suspended.'],
+  TENANCY_ERR_FORBIDDEN: [403, 'This caller may not act for the tenant of this request.'],
+  TENANCY_ERR_NO_TENANT: [500, 'No tenant in the current context. Call this inside a tenant request or `runWithTenant()`.'],
+  TENANCY_ERR_TENANT_REVOKED: [403, 'The tenant of this database handle is no longer served. Ask for a new handle.'],
+
+  TENANCY_ERR_IDENTIFIER_INVALID: [400, 'Invalid tenant identifier: %s'],
+  TENANCY_ERR_TENANT_EXISTS: [409, 'A tenant with this identifier exists already.'],
+  TENANCY_ERR_TENANT_NOT_FOUND: [404, 'There is no such tenant.'],
+  TENANCY_ERR_TENANT_CONFLICT: [409, 'The tenant was changed by someone else (expected version %s). Read it again and retry.'],
+  TENANCY_ERR_STATUS_TRANSITION: [409, 'A tenant cannot go from %s to %s.'],
+  TENANCY_ERR_TENANT_INVALID: [400, 'Invalid tenant: %s'],
+
+  TENANCY_ERR_STORE_UNAVAILABLE: [503, 'The tenant store cannot be reached.'],
+  TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database cannot be reached.'],
+  TENANCY_ERR_POOL_TIMEOUT: [503, 'No database connection became free within %s ms.'],
+
+  TENANCY_ERR_BASELINE: [500, 'The serving database role breaks the baseline rule (no scope, no data):\n%s'],
+  TENANCY_ERR_NAMESPACE_EXISTS: [500, 'The namespace %s exists already and was not created for this tenant. It is never adopted silently.'],
+  TENANCY_ERR_PROVISION_FAILED: [500, 'The tenant could not be provisioned. Nothing was left behind.'],
+  TENANCY_ERR_MIGRATIONS_FOLDER: [500, 'Cannot read the migrations folder %s: %s'],
+  TENANCY_ERR_MIGRATION_FAILED: [500, 'Migration %s failed at statement %s: %s'],
+  TENANCY_ERR_MIGRATION_REFUSED: [500, 'Migration %s was refused at statement %s: %s'],
+
+  TENANCY_ERR_DRIZZLE_FACTORY: [500, 'The `drizzle` factory is unsafe: %s'],
+  TENANCY_ERR_STATEMENT_REFUSED: [500, 'This statement is not allowed on a tenant database: %s'],
+  TENANCY_ERR_TRANSACTION_FINISHED: [500, 'This transaction is finished; statements on it are refused.'],
+  TENANCY_ERR_TRANSACTION_ROLLED_BACK: [500, 'The database rolled the transaction back instead of committing it, because a statement in it had failed.'],
+  TENANCY_ERR_TRANSACTION_BUSY: [500, 'This embedded database has one connection and an open transaction of another tenant holds it: %s'],
+} as const satisfies Record<`TENANCY_ERR_${string}`, readonly [status: number, message: string]>
+
+/** Every code this library can throw or answer with. */
+export type TenancyErrorCode = keyof typeof table
+
+/** An error of this library: a stable `code`, an HTTP `statusCode`, and a message that says what to do. */
+export interface TenancyError extends FastifyError {
+  readonly code: TenancyErrorCode
+  readonly statusCode: number
+  /** Reply headers, such as `Retry-After` in seconds for a dependency that is down. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** All codes with their HTTP status, for docs and tests. */
+export const errorTable: Readonly<Record<TenancyErrorCode, readonly [status: number, message: string]>> = table
+
+type Constructor = new (...parameters: unknown[]) => FastifyError
+
+const constructors = new Map<TenancyErrorCode, Constructor>(
+  Object.entries(table).map(([code, [status, message]]) => [
+    code as TenancyErrorCode,
+    createError(code, message, status) as unknown as Constructor,
+  ]),
+)
+
+/** Marks errors of every copy of this package in the process. */
+const brand = Symbol.for('fastify-tenancy.error')
+
+/** Seconds a client should wait before it tries again when a dependency is down. */
+const RETRY_AFTER_SECONDS = '5'
+
+/** Makes the error of `code`; `parameters` fill the `%s` of its sentence. */
+export function tenancyError(code: TenancyErrorCode, parameters: readonly unknown[] = [], cause?: unknown): TenancyError {
+  const ErrorClass = constructors.get(code) as Constructor
+  const error = new ErrorClass(...parameters, ...(cause === undefined ? [] : [{ cause }]))
+  Error.captureStackTrace(error, tenancyError)
+  Object.defineProperty(error, brand, { value: true })
+  if (error.statusCode === 503) Object.assign(error, { headers: { 'retry-after': RETRY_AFTER_SECONDS } })
+  return error as TenancyError
+}
+
+/** True for an error of this library, also when another copy of the package threw it. */
+export function isTenancyError(error: unknown, code?: TenancyErrorCode): error is TenancyError {
+  if (typeof error !== 'object' || error === null || !(brand in error)) return false
+  return code === undefined || (error as TenancyError).code === code
+}
+
+/** The error of this library that `error` is or was caused by (Drizzle wraps driver errors), at most five levels deep. */
+export function findTenancyError(error: unknown): TenancyError | undefined {
+  let current = error
+  for (let depth = 0; depth < 5 && typeof current === 'object' && current !== null; depth++) {
+    if (isTenancyError(current)) return current
+    current = (current as { cause?: unknown }).cause
+  }
+  return undefined
+}
