@@ -7,23 +7,35 @@ import createError, { type FastifyError } from '@fastify/error'
  */
 const table = {
   TENANCY_ERR_CONFIG_INVALID: [500, 'The tenancy configuration is invalid:\n%s'],
-  TENANCY_ERR_ALREADY_REGISTERED: [500, 'fastify-tenancy is already registered in this scope. Register it once per Fastify scope.'],
+  TENANCY_ERR_ALREADY_REGISTERED: [
+    500,
+    'fastify-tenancy is already registered in this scope. Register it once per Fastify scope.',
+  ],
   TENANCY_ERR_ROUTE_CONFIG_INVALID: [500, 'Route %s has an invalid `config.tenancy`: %s'],
   TENANCY_ERR_PEER_MISSING: [500, 'Cannot load `%s`. Install it beside fastify-tenancy: npm install %s'],
   TENANCY_ERR_NOT_STARTED: [500, 'No tenancy instance is running. Register the plugin and await `app.ready()` first.'],
   TENANCY_ERR_CLOSED: [503, 'This tenancy instance is closed.'],
-  TENANCY_ERR_AMBIGUOUS_INSTANCE: [500, 'There are %s tenancy instances in this process and no tenant context. Use `app.tenancy.run()`.'],
+  TENANCY_ERR_AMBIGUOUS_INSTANCE: [
+    500,
+    'There are %s tenancy instances in this process and no tenant context. Use `app.tenancy.run()`.',
+  ],
 
   TENANCY_ERR_TENANT_UNKNOWN: [400, 'The tenant of this request could not be determined.'],
   TENANCY_ERR_TENANT_SUSPENDED: [403, 'This tenant is suspended.'],
   TENANCY_ERR_FORBIDDEN: [403, 'This caller may not act for the tenant of this request.'],
-  TENANCY_ERR_NO_TENANT: [500, 'No tenant in the current context. Call this inside a tenant request or `runWithTenant()`.'],
+  TENANCY_ERR_NO_TENANT: [
+    500,
+    'No tenant in the current context. Call this inside a tenant request or `runWithTenant()`.',
+  ],
   TENANCY_ERR_TENANT_REVOKED: [403, 'The tenant of this database handle is no longer served. Ask for a new handle.'],
 
   TENANCY_ERR_IDENTIFIER_INVALID: [400, 'Invalid tenant identifier: %s'],
   TENANCY_ERR_TENANT_EXISTS: [409, 'A tenant with this identifier exists already.'],
   TENANCY_ERR_TENANT_NOT_FOUND: [404, 'There is no such tenant.'],
-  TENANCY_ERR_TENANT_CONFLICT: [409, 'The tenant was changed by someone else (expected version %s). Read it again and retry.'],
+  TENANCY_ERR_TENANT_CONFLICT: [
+    409,
+    'The tenant was changed by someone else (expected version %s). Read it again and retry.',
+  ],
   TENANCY_ERR_STATUS_TRANSITION: [409, 'A tenant cannot go from %s to %s.'],
   TENANCY_ERR_TENANT_INVALID: [400, 'Invalid tenant: %s'],
 
@@ -32,7 +44,10 @@ const table = {
   TENANCY_ERR_POOL_TIMEOUT: [503, 'No database connection became free within %s ms.'],
 
   TENANCY_ERR_BASELINE: [500, 'The serving database role breaks the baseline rule (no scope, no data):\n%s'],
-  TENANCY_ERR_NAMESPACE_EXISTS: [500, 'The namespace %s exists already and was not created for this tenant. It is never adopted silently.'],
+  TENANCY_ERR_NAMESPACE_EXISTS: [
+    500,
+    'The namespace %s exists already and was not created for this tenant. It is never adopted silently.',
+  ],
   TENANCY_ERR_PROVISION_FAILED: [500, 'The tenant could not be provisioned. Nothing was left behind.'],
   TENANCY_ERR_MIGRATIONS_FOLDER: [500, 'Cannot read the migrations folder %s: %s'],
   TENANCY_ERR_MIGRATION_FAILED: [500, 'Migration %s failed at statement %s: %s'],
@@ -41,8 +56,14 @@ const table = {
   TENANCY_ERR_DRIZZLE_FACTORY: [500, 'The `drizzle` factory is unsafe: %s'],
   TENANCY_ERR_STATEMENT_REFUSED: [500, 'This statement is not allowed on a tenant database: %s'],
   TENANCY_ERR_TRANSACTION_FINISHED: [500, 'This transaction is finished; statements on it are refused.'],
-  TENANCY_ERR_TRANSACTION_ROLLED_BACK: [500, 'The database rolled the transaction back instead of committing it, because a statement in it had failed.'],
-  TENANCY_ERR_TRANSACTION_BUSY: [500, 'This embedded database has one connection and an open transaction of another tenant holds it: %s'],
+  TENANCY_ERR_TRANSACTION_ROLLED_BACK: [
+    500,
+    'The database rolled the transaction back instead of committing it, because a statement in it had failed.',
+  ],
+  TENANCY_ERR_TRANSACTION_BUSY: [
+    500,
+    'This embedded database has one connection and an open transaction of another tenant holds it: %s',
+  ],
 } as const satisfies Record<`TENANCY_ERR_${string}`, readonly [status: number, message: string]>
 
 /** Every code this library can throw or answer with. */
@@ -75,7 +96,11 @@ const brand = Symbol.for('fastify-tenancy.error')
 const RETRY_AFTER_SECONDS = '5'
 
 /** Makes the error of `code`; `parameters` fill the `%s` of its sentence. */
-export function tenancyError(code: TenancyErrorCode, parameters: readonly unknown[] = [], cause?: unknown): TenancyError {
+export function tenancyError(
+  code: TenancyErrorCode,
+  parameters: readonly unknown[] = [],
+  cause?: unknown,
+): TenancyError {
   const ErrorClass = constructors.get(code) as Constructor
   const error = new ErrorClass(...parameters, ...(cause === undefined ? [] : [{ cause }]))
   Error.captureStackTrace(error, tenancyError)
@@ -87,7 +112,7 @@ export function tenancyError(code: TenancyErrorCode, parameters: readonly unknow
 /** True for an error of this library, also when another copy of the package threw it. */
 export function isTenancyError(error: unknown, code?: TenancyErrorCode): error is TenancyError {
   if (typeof error !== 'object' || error === null || !(brand in error)) return false
-  return code === undefined || (error as TenancyError).code === code
+  return code === undefined || ('code' in error && error.code === code)
 }
 
 /** The error of this library that `error` is or was caused by (Drizzle wraps driver errors), at most five levels deep. */
