@@ -1,0 +1,139 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { Tenant } from './contracts/tenant.ts'
+import { tenancyError } from './errors.ts'
+
+/** A tenant by its identifier, or anything that carries its id, such as a Tenant. Only the id of an object is believed. */
+export type TenantRef = string | { readonly id: string }
+
+/** What the global functions need of a running plugin instance. */
+export interface ContextInstance {
+  /** The current tenant's Drizzle database. No I/O. */
+  databaseOf(tenant: Tenant): object
+  /** Loads the tenant anew, checks that it is served, and runs `work` in its context. */
+  run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
+}
+
+/** What one request or job remembers. One object a request; nested runs make their own. */
+export class TenancyContext {
+  readonly instance: ContextInstance
+  readonly tenant: Tenant | undefined
+  /** The context of the request or job that a transaction inside it belongs to. */
+  readonly root: TenancyContext
+  /** The open transaction's database, which `getTenantDb()` gives instead of the tenant's. */
+  readonly #transaction: object | undefined
+  #metadata: Map<string, unknown> | undefined
+
+  constructor(instance: ContextInstance, tenant: Tenant | undefined, transaction?: object, root?: TenancyContext) {
+    this.instance = instance
+    this.tenant = tenant
+    this.#transaction = transaction
+    this.root = root ?? this
+  }
+
+  /** The tenant's database, or the open transaction. @throws TENANCY_ERR_NO_TENANT */
+  get database(): object {
+    if (this.tenant === undefined) throw tenancyError('TENANCY_ERR_NO_TENANT')
+    return this.#transaction ?? this.instance.databaseOf(this.tenant)
+  }
+
+  /** Notes that belong to this request or job only. */
+  get metadata(): Map<string, unknown> {
+    if (this.root !== this) return this.root.metadata
+    this.#metadata ??= new Map()
+    return this.#metadata
+  }
+
+  /** The same context with an open transaction. */
+  inTransaction(database: object): TenancyContext {
+    return new TenancyContext(this.instance, this.tenant, database, this.root)
+  }
+}
+
+const storage = new AsyncLocalStorage<TenancyContext>()
+const instances = new Set<ContextInstance>()
+
+/** Makes the global functions know an instance. */
+export function addInstance(instance: ContextInstance): void {
+  instances.add(instance)
+}
+
+/** Makes them forget it. */
+export function removeInstance(instance: ContextInstance): void {
+  instances.delete(instance)
+}
+
+/** The current context, if any. */
+export function currentContext(): TenancyContext | undefined {
+  return storage.getStore()
+}
+
+/** Calls `callback` inside `context`. Never `enterWith`: on Node 20 that leaks into the next request of a socket. */
+export function enterContext<T>(context: TenancyContext, callback: () => T): T {
+  return storage.run(context, callback)
+}
+
+/** Runs `work` in `context` and awaits it there: Drizzle's builders are lazy and would start outside. */
+export function runInContext<T>(context: TenancyContext, work: () => T | Promise<T>): Promise<T> {
+  return storage.run(context, async () => await work())
+}
+
+/**
+ * Runs the callback of a transaction so that `getTenantDb()` inside it is that transaction, if the context is this
+ * tenant's. In any other context nothing changes: the transaction belongs to a tenant, not to the caller.
+ */
+export function runInTransaction<T>(tenantId: string, database: object, work: () => T): T {
+  const context = storage.getStore()
+  if (context?.tenant?.id !== tenantId) return work()
+  return storage.run(context.inTransaction(database), work)
+}
+
+/** The tenant of the current request or job. @throws TENANCY_ERR_NO_TENANT */
+export function getTenant(): Tenant {
+  const tenant = storage.getStore()?.tenant
+  if (tenant === undefined) throw tenancyError('TENANCY_ERR_NO_TENANT')
+  return tenant
+}
+
+/** The tenant of the current request or job, or `undefined`. */
+export function tryGetTenant(): Tenant | undefined {
+  return storage.getStore()?.tenant
+}
+
+/** Notes of the current request or job: gone with it, hidden from nested ones. @throws TENANCY_ERR_NO_TENANT outside both */
+export function getContextMetadata(): Map<string, unknown> {
+  const context = storage.getStore()
+  if (context === undefined) throw tenancyError('TENANCY_ERR_NO_TENANT')
+  return context.metadata
+}
+
+/** The current database, before it gets its type. @throws TENANCY_ERR_NO_TENANT */
+export function currentDatabase(): object {
+  const context = storage.getStore()
+  if (context === undefined) throw tenancyError('TENANCY_ERR_NO_TENANT')
+  return context.database
+}
+
+/**
+ * Runs `work` as a tenant: for jobs and scripts. The tenant is loaded anew and its status checked, so a forged or stale
+ * object opens nothing. Nests; the outer context is back afterwards, also when `work` throws.
+ *
+ * @throws TENANCY_ERR_TENANT_UNKNOWN, TENANCY_ERR_TENANT_SUSPENDED, TENANCY_ERR_STORE_UNAVAILABLE,
+ * TENANCY_ERR_NOT_STARTED, TENANCY_ERR_AMBIGUOUS_INSTANCE
+ */
+export function runWithTenant<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T> {
+  return instanceHere().then((instance) => instance.run(ref, work))
+}
+
+/** Runs `work` without a tenant, whatever the outer context: `getTenantDb()` in it throws. */
+export function runWithoutTenant<T>(work: () => T | Promise<T>): Promise<T> {
+  return instanceHere().then((instance) => runInContext(new TenancyContext(instance, undefined), work))
+}
+
+async function instanceHere(): Promise<ContextInstance> {
+  const current = storage.getStore()?.instance
+  if (current !== undefined) return current
+  const [only, second] = instances
+  if (only === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
+  if (second !== undefined) throw tenancyError('TENANCY_ERR_AMBIGUOUS_INSTANCE', [instances.size])
+  return only
+}

@@ -1,0 +1,55 @@
+import type { AdminConnection } from '../../contracts/dialect.ts'
+
+/** What the serving connection can reach without a scope, asked through that connection. */
+interface BaselineRow {
+  readonly role: string
+  readonly superuser: boolean
+  readonly bypassrls: boolean
+  readonly path: readonly string[]
+  readonly temporary: boolean
+  readonly public_usage: boolean
+  readonly registry_usage: boolean
+  readonly owns: boolean
+}
+
+/** The result of {@link checkBaseline}. */
+export interface Baseline {
+  readonly role: string
+  /** One sentence for every way in which the role reaches something without a scope. */
+  readonly breaches: readonly string[]
+}
+
+/** Names the check needs. */
+export interface BaselineOptions {
+  readonly registrySchema: string
+  readonly adminRole: string
+}
+
+/** Asks the serving connection what it could do without a tenant. The right answer is: nothing. */
+export async function checkBaseline(query: AdminConnection['query'], { registrySchema, adminRole }: BaselineOptions): Promise<Baseline> {
+  const [row] = await query<BaselineRow>(
+    `select r.rolname::text as role, r.rolsuper as superuser, r.rolbypassrls as bypassrls,
+       pg_catalog.current_schemas(false)::text[] as path,
+       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY') as temporary,
+       coalesce((select pg_catalog.has_schema_privilege(oid, 'USAGE') from pg_catalog.pg_namespace where nspname = 'public'), false) as public_usage,
+       coalesce((select pg_catalog.has_schema_privilege(oid, 'USAGE') from pg_catalog.pg_namespace where nspname = $1), false) as registry_usage,
+       r.rolname <> $2 and pg_catalog.pg_has_role(r.oid, (select oid from pg_catalog.pg_roles where rolname = $2), 'MEMBER') as owns
+     from pg_catalog.pg_roles r where r.rolname = current_user`,
+    [registrySchema, adminRole],
+  )
+  if (row === undefined) return { role: '', breaches: ['the serving role is not in pg_roles'] }
+  return { role: row.role, breaches: breachesOf(row, adminRole) }
+}
+
+function breachesOf(row: BaselineRow, adminRole: string): string[] {
+  const breaches: string[] = []
+  if (row.role === adminRole) breaches.push('it is the admin role too: set adminDatabaseUrl and serve with a role of its own')
+  if (row.superuser) breaches.push('it is a superuser')
+  if (row.bypassrls) breaches.push('it has BYPASSRLS')
+  if (row.owns) breaches.push('it is a member of the admin role')
+  if (row.path.length > 0) breaches.push(`its search_path is not empty (${row.path.join(', ')})`)
+  if (row.public_usage) breaches.push('it can use the schema public')
+  if (row.registry_usage) breaches.push('it can use the schema of the tenant registry')
+  if (row.temporary) breaches.push('it can create temporary tables')
+  return breaches
+}

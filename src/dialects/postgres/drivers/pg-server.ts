@@ -1,0 +1,194 @@
+import type { AdminConnection, DatabaseServer, Guard } from '../../../contracts/dialect.ts'
+import type { Capability, Scope } from '../../../contracts/isolation.ts'
+import { tenancyError } from '../../../errors.ts'
+import { checkBaseline } from '../baseline.ts'
+import { checkoutFailure, statementFailure } from '../failure.ts'
+import { openNamespaceSession } from '../namespace-session.ts'
+import { rewriteDdl } from '../rewrite-ddl.ts'
+import { scopeSql } from '../scope-sql.ts'
+import { lazyTransaction } from './pg-lazy-transaction.ts'
+import { scopedQueries, type ScopedQueries, wireScope } from './pg-scoped-query.ts'
+import type { TenantSession } from './pg-tenant-client.ts'
+import { type SharedPool, tenantPool } from './pg-tenant-pool.ts'
+import type { PgClient, PgModule, PgPool, PgResult } from './pg-types.ts'
+
+/** Options of {@link createPgServer}. */
+export interface PgServerOptions {
+  /** Serves tenants; may go through PgBouncer in transaction mode. */
+  readonly url: string
+  /** DDL, the registry; never through a pooler. */
+  readonly adminUrl: string
+  /** Connections kept open; more are closed when idle. */
+  readonly poolSize: number
+  readonly maxOverflow: number
+  /** Seconds a statement may wait for a connection. */
+  readonly poolTimeout: number
+  /** Seconds after which a connection is replaced. */
+  readonly poolRecycle: number
+  readonly registrySchema: string
+  /** Told every statement of a tenant, without its parameters. */
+  readonly onStatement: ((text: string) => void) | undefined
+}
+
+/** Connections for DDL and the registry. Few: a warm request needs none. */
+const ADMIN_POOL_SIZE = 5
+
+const capabilities: ReadonlySet<Capability> = new Set<Capability>(['schemas', 'searchPath', 'transactionalDdl'])
+
+interface Opened {
+  readonly shared: SharedPool
+  readonly admin: SharedPool
+  readonly queries: ScopedQueries
+  readonly drizzle: (options: { client: object }) => unknown
+}
+
+/** PostgreSQL through node-postgres. Nothing is opened before `open()`; pg itself is loaded there. */
+export function createPgServer(options: PgServerOptions): DatabaseServer {
+  let opened: Opened | undefined
+  let servingRole: string | undefined
+  const parts = (): Opened => {
+    if (opened === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
+    return opened
+  }
+  const session = (scope: Scope, guard: Guard): TenantSession => {
+    const { shared, queries } = parts()
+    return Object.freeze({ queries, scope: wireScope(shared.pg, scopeSql(scope)), guard, onStatement: options.onStatement })
+  }
+  const admin: AdminConnection = Object.freeze({
+    get client() {
+      return parts().admin.pool
+    },
+    query: <TRow>(text: string, parameters?: readonly unknown[]) => withClient(parts().admin, queryOn)<TRow>(text, parameters),
+    transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().admin, work),
+  })
+
+  return Object.freeze({
+    capabilities,
+    admin,
+
+    async open() {
+      const ready = opened ?? (await load(options))
+      try {
+        const adminRole = await currentRole(ready.admin)
+        const baseline = await checkBaseline(withClient(ready.shared, queryOn), { registrySchema: options.registrySchema, adminRole })
+        servingRole = baseline.role === adminRole ? undefined : baseline.role
+        opened = ready
+        return baseline.breaches.map((breach) => `Baseline rule: without a scope the serving role ${JSON.stringify(baseline.role)} must reach nothing, but ${breach}.`)
+      } catch (error) {
+        if (opened === undefined) await Promise.allSettled([ready.shared.pool.end(), ready.admin.pool.end()])
+        throw error
+      }
+    },
+
+    client: (scope: Scope, guard: Guard) => tenantPool(parts().shared, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().shared, session(scope, guard)),
+    drizzle: (client: object) => parts().drizzle({ client }),
+
+    inNamespace: (scope, work) => inTransaction(parts().admin, async (query) => work(await openNamespaceSession(query, scope, { servingRole }))),
+    rewriteDdl,
+
+    async ping() {
+      await withClient(parts().shared, queryOn)('select 1')
+    },
+    stats() {
+      return { serving: statsOf(parts().shared.pool), admin: statsOf(parts().admin.pool) }
+    },
+    async close() {
+      if (opened === undefined) return
+      const results = await Promise.allSettled([opened.shared.pool.end(), opened.admin.pool.end()])
+      for (const result of results) if (result.status === 'rejected') throw result.reason
+    },
+  } satisfies DatabaseServer)
+}
+
+async function load(options: PgServerOptions): Promise<Opened> {
+  const pg = await loadPeer('pg', async () => (await import('pg')).default as unknown as PgModule)
+  const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/node-postgres'))
+  const open = (connectionString: string, min: number, max: number): SharedPool => {
+    const timeoutMs = options.poolTimeout * 1000
+    const pool = new pg.Pool({ connectionString, min, max, connectionTimeoutMillis: timeoutMs, maxLifetimeSeconds: options.poolRecycle })
+    // An idle connection that dies is replaced by the pool; the next statement tells if the server is gone.
+    pool.on('error', () => {})
+    return Object.freeze({ pg, pool, timeoutMs })
+  }
+  return Object.freeze({
+    shared: open(options.url, options.poolSize, options.poolSize + options.maxOverflow),
+    admin: open(options.adminUrl, 0, ADMIN_POOL_SIZE),
+    queries: scopedQueries(pg),
+    drizzle: drizzle as unknown as Opened['drizzle'],
+  })
+}
+
+async function loadPeer<T>(name: string, load: () => Promise<T>): Promise<T> {
+  try {
+    return await load()
+  } catch (error) {
+    throw tenancyError('TENANCY_ERR_PEER_MISSING', [name, name], error)
+  }
+}
+
+async function currentRole(pool: SharedPool): Promise<string> {
+  const [row] = await withClient(pool, queryOn)<{ role: string }>('select current_user::text as role')
+  return row?.role ?? ''
+}
+
+function queryOn(client: PgClient): AdminConnection['query'] {
+  return async <TRow>(text: string, parameters: readonly unknown[] = []) => {
+    try {
+      // Without parameters the simple protocol, which takes a migration of several statements.
+      const result: PgResult | PgResult[] = parameters.length > 0 ? await client.query(text, parameters) : await client.query(text)
+      return (Array.isArray(result) ? (result.at(-1)?.rows ?? []) : result.rows) as TRow[]
+    } catch (error) {
+      throw statementFailure(error)
+    }
+  }
+}
+
+/** Runs one call on a connection of its own. */
+function withClient(pool: SharedPool, make: (client: PgClient) => AdminConnection['query']): AdminConnection['query'] {
+  return async <TRow>(text: string, parameters?: readonly unknown[]) => {
+    const client = await connect(pool)
+    let failure: Error | undefined
+    client.on('error', onError)
+    try {
+      return await make(client)<TRow>(text, parameters)
+    } catch (error) {
+      failure = error instanceof Error && 'statusCode' in error ? error : undefined
+      throw error
+    } finally {
+      client.removeListener('error', onError)
+      client.release(failure)
+    }
+  }
+}
+
+async function inTransaction<T>(pool: SharedPool, work: (query: AdminConnection['query']) => Promise<T>): Promise<T> {
+  const client = await connect(pool)
+  client.on('error', onError)
+  try {
+    const query = queryOn(client)
+    await query('begin')
+    const result = await work(query)
+    await query('commit')
+    return result
+  } catch (error) {
+    await client.query('rollback').catch(() => {})
+    throw error
+  } finally {
+    client.removeListener('error', onError)
+    client.release(client.getTransactionStatus() !== 'I')
+  }
+}
+
+function connect({ pool, timeoutMs }: SharedPool): Promise<PgClient> {
+  return new Promise((resolve, reject) => {
+    pool.connect((failure, client) => (client === undefined ? reject(checkoutFailure(failure, timeoutMs)) : resolve(client)))
+  })
+}
+
+// The statement under way fails with the same error; this only keeps the process alive.
+function onError(): void {}
+
+function statsOf({ totalCount, idleCount, waitingCount }: PgPool) {
+  return { total: totalCount, idle: idleCount, waiting: waitingCount }
+}

@@ -1,0 +1,200 @@
+import { EventEmitter } from 'node:events'
+import type { Guard } from '../../../contracts/dialect.ts'
+import { tenancyError } from '../../../errors.ts'
+import { breaksConnection, statementFailure } from '../failure.ts'
+import { type StatementKind, statementKind } from '../statement-kind.ts'
+import { type ScopedQueries, scopeSubmittable, type WireScope } from './pg-scoped-query.ts'
+import type { PgClient, PgQueryConfig, PgResult, PgSubmittable } from './pg-types.ts'
+
+/** What confines the clients of one tenant. */
+export interface TenantSession {
+  readonly queries: ScopedQueries
+  readonly scope: WireScope
+  readonly guard: Guard
+  /** Told the text of every statement before it is sent. */
+  readonly onStatement: ((text: string) => void) | undefined
+}
+
+type Callback = (error: unknown, result?: PgResult) => void
+
+/**
+ * `idle`: each statement carries its scope. `open`: inside a transaction that was scoped at BEGIN. `finished`: the
+ * transaction ended; only a new BEGIN is taken. `released`: nothing is.
+ */
+type State = 'idle' | 'open' | 'finished' | 'released'
+
+/** Commands after which a session is no longer as we lent it. Its connection is not handed on. */
+const SESSION_COMMANDS = new Set(['SET', 'RESET', 'DISCARD', 'LISTEN', 'UNLISTEN', 'PREPARE', 'DEALLOCATE', 'DECLARE', 'LOAD'])
+
+/** The answer to the ROLLBACK that Drizzle sends after a transaction that is over already. */
+const NOTHING_TO_ROLL_BACK: PgResult = Object.freeze({ command: 'ROLLBACK', rows: [], rowCount: null })
+
+/** True when the command may have changed the session itself. */
+export function changesSession(command: string | undefined): boolean {
+  return command !== undefined && SESSION_COMMANDS.has(command)
+}
+
+/**
+ * A checked-out connection as Drizzle and pg users know it (`query`, `release`, `on`), confined to one tenant. The real
+ * client is out of reach. Statements run one after the other; one that comes after the end of its transaction is refused
+ * instead of running on its own.
+ */
+export class TenantClient extends EventEmitter {
+  readonly #client: PgClient
+  readonly #session: TenantSession
+  #state: State = 'idle'
+  #tail: Promise<unknown> = Promise.resolve()
+  #pending = 0
+  #tainted: Error | boolean = false
+  readonly #onError: (error: Error) => void
+
+  constructor(client: PgClient, session: TenantSession) {
+    super()
+    this.#client = client
+    this.#session = session
+    // Without a listener a backend that dies between two statements would end the process.
+    this.#onError = (error) => {
+      this.#tainted = error
+      if (this.listenerCount('error') > 0) this.emit('error', error)
+    }
+    client.on('error', this.#onError)
+  }
+
+  /** pg's `client.query`: a text, a config, a cursor or a stream. */
+  query(config: string | PgQueryConfig | PgSubmittable, values?: readonly unknown[] | Callback, callback?: Callback): unknown {
+    if (typeof config === 'object' && 'submit' in config) return this.#submit(config)
+    const done = typeof values === 'function' ? values : callback
+    const result = this.#enqueue(queryConfig(config, typeof values === 'function' ? undefined : values))
+    if (done === undefined) return result
+    result.then((value) => done(null, value), done)
+    return undefined
+  }
+
+  /** Gives the connection back; anything unfinished or changed in the session destroys it. Idempotent. */
+  release = (error?: Error | boolean): void => {
+    if (this.#state === 'released') return
+    const dirty = this.#pending > 0 || this.#client.getTransactionStatus() !== 'I'
+    this.#state = 'released'
+    this.#client.removeListener('error', this.#onError)
+    this.#client.release(error || this.#tainted || dirty)
+  }
+
+  #enqueue(config: PgQueryConfig): Promise<PgResult> {
+    this.#pending++
+    const run = this.#tail.then(() => this.#execute(config))
+    const settled = run.finally(() => this.#pending--)
+    this.#tail = settled.catch(() => {})
+    return settled
+  }
+
+  async #execute(config: PgQueryConfig): Promise<PgResult> {
+    if (this.#state === 'released') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+    this.#session.onStatement?.(config.text)
+    const statement = statementKind(config.text)
+    if (statement.kind === 'begin') return this.#begin(statement.options)
+    if (statement.kind === 'rollback' && this.#state === 'finished') return NOTHING_TO_ROLL_BACK
+    if (statement.kind !== 'rollback') this.#session.guard()
+    if (statement.kind === 'refused') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [statement.what])
+    if (this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+    if (this.#state === 'open') return this.#inTransaction(config, statement)
+    if (statement.kind === 'procedure') return this.#ownTransaction(config, statement)
+    return this.#send(config, this.#session.scope)
+  }
+
+  async #begin(options: string): Promise<PgResult> {
+    if (this.#state === 'open') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['BEGIN inside a transaction; nest `transaction()` instead'])
+    try {
+      this.#session.guard()
+      const results = await this.#client.query(`begin ${options};${this.#session.scope.setLocal}`)
+      const [begin] = Array.isArray(results) ? results : [results]
+      if (begin === undefined || this.#client.getTransactionStatus() !== 'T') {
+        throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['BEGIN opened no transaction'])
+      }
+      this.#state = 'open'
+      return begin
+    } catch (error) {
+      // drizzle-orm 0.45 does not release a client whose BEGIN failed.
+      this.release(error instanceof Error ? error : true)
+      throw statementFailure(error)
+    }
+  }
+
+  async #inTransaction(config: PgQueryConfig, { kind }: StatementKind): Promise<PgResult> {
+    try {
+      const result = await this.#send(config, undefined)
+      if (kind === 'commit' && result.command !== 'COMMIT') throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
+      return result
+    } finally {
+      if (this.#client.getTransactionStatus() === 'I' && this.#state === 'open') this.#state = 'finished'
+    }
+  }
+
+  /** CALL and DO: in an explicit transaction PostgreSQL refuses their COMMIT, so they cannot outlive the scope. */
+  async #ownTransaction(config: PgQueryConfig, statement: StatementKind): Promise<PgResult> {
+    await this.#begin('')
+    try {
+      const result = await this.#inTransaction(config, statement)
+      await this.#inTransaction({ text: 'commit' }, { kind: 'commit' })
+      this.#state = 'idle'
+      return result
+    } catch (error) {
+      await this.#inTransaction({ text: 'rollback' }, { kind: 'rollback' }).catch((cause: Error) => (this.#tainted = cause))
+      this.#state = 'idle'
+      throw error
+    }
+  }
+
+  async #send(config: PgQueryConfig, scope: WireScope | undefined): Promise<PgResult> {
+    try {
+      const result = await new Promise<PgResult>((resolve, reject) => {
+        const query = this.#session.queries.query(config, this.#client, scope)
+        query.callback = (error, value) => (error ? reject(error) : resolve(value as PgResult))
+        this.#client.query(query)
+      })
+      if (changesSession(result.command)) this.#tainted ||= true
+      return result
+    } catch (error) {
+      if (breaksConnection(error)) this.#tainted ||= error instanceof Error ? error : true
+      throw statementFailure(error)
+    }
+  }
+
+  /** A cursor or stream: handed over at once when nothing else runs, as pg does, and counted until it is ready. */
+  #submit<T extends PgSubmittable>(submittable: T): T {
+    this.#session.guard()
+    if (submittable.read === undefined || submittable.requiresPreparation !== undefined) {
+      throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['only cursors and query streams can be submitted'])
+    }
+    if (this.#state === 'released' || this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+    const scope = this.#state === 'open' ? undefined : this.#session.scope
+    this.#pending++
+    const ended = new Promise<void>((resolve) => onEnd(submittable, resolve)).then(() => void this.#pending--)
+    const handOver = () => {
+      scopeSubmittable(submittable, this.#client, scope)
+      this.#client.query(submittable)
+    }
+    if (this.#pending === 1) handOver()
+    else this.#tail.then(handOver, handOver)
+    this.#tail = ended
+    return submittable
+  }
+}
+
+/** Calls `end` once when the server is ready again or the submittable failed. */
+function onEnd(submittable: PgSubmittable, end: () => void): void {
+  for (const name of ['handleReadyForQuery', 'handleError'] as const) {
+    const handle = submittable[name] as (...parameters: unknown[]) => void
+    submittable[name] = (...parameters: unknown[]) => {
+      end()
+      handle.apply(submittable, parameters)
+    }
+  }
+}
+
+/** What pg needs of a config; a name is left out, because a plan made under one search_path must not serve another. */
+export function queryConfig(config: string | PgQueryConfig, values: readonly unknown[] | undefined): PgQueryConfig {
+  if (typeof config === 'string') return { text: config, values }
+  const { text, rowMode, types, binary } = config
+  if (typeof text !== 'string') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a query without text'])
+  return { text, values: values ?? config.values, rowMode, types, binary }
+}

@@ -1,0 +1,129 @@
+import { tenancyError } from '../../../errors.ts'
+import { breaksConnection, checkoutFailure, statementFailure } from '../failure.ts'
+import { statementKind } from '../statement-kind.ts'
+import { changesSession, queryConfig, TenantClient, type TenantSession } from './pg-tenant-client.ts'
+import type { PgClient, PgModule, PgPool, PgQueryConfig, PgResult } from './pg-types.ts'
+
+/** The pool that tenants share, with what its errors must tell. */
+export interface SharedPool {
+  readonly pg: PgModule
+  readonly pool: PgPool
+  /** Milliseconds a checkout may wait. */
+  readonly timeoutMs: number
+}
+
+type Callback = (error: unknown, result?: PgResult) => void
+type ConnectCallback = (error: unknown, client?: TenantClient, release?: (error?: Error | boolean) => void) => void
+
+/**
+ * What Drizzle takes for a `pg.Pool`: confined to one tenant for ever, over the pool that all tenants share. Only `query`
+ * and `connect` are there. It inherits from pg's Pool because Drizzle decides by that whether a transaction needs a
+ * connection of its own; no field of the real pool can be reached through it.
+ */
+export function tenantPool(shared: SharedPool, session: TenantSession): object {
+  const query = (config: string | PgQueryConfig, values?: readonly unknown[] | Callback, callback?: Callback) => {
+    const done = typeof values === 'function' ? values : callback
+    const result = run(shared, session, config, typeof values === 'function' ? undefined : values)
+    if (done === undefined) return result
+    result.then((value) => done(null, value), done)
+    return undefined
+  }
+  const connect = (callback?: ConnectCallback) => {
+    const client = connectTenant(shared, session)
+    if (callback === undefined) return client
+    client.then((value) => callback(undefined, value, value.release), (error: unknown) => callback(error, undefined, () => {}))
+    return undefined
+  }
+  return poolShaped(shared.pg, { query, connect })
+}
+
+/** An object with these members that passes for a `pg.Pool`, and whose pool can be neither ended nor reached. */
+export function poolShaped({ Pool }: PgModule, members: { readonly query: unknown; readonly connect: unknown }): object {
+  const end = () => Promise.reject(tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['the shared pool ends with the app, not by hand']))
+  return Object.freeze(Object.assign(Object.create(Pool.prototype) as object, { ...members, end }))
+}
+
+/** Takes a connection for one tenant. The scope is fixed before the wait: pg-pool runs waiters in a stranger's context. */
+export async function connectTenant(shared: SharedPool, session: TenantSession): Promise<TenantClient> {
+  session.guard()
+  return new TenantClient(await checkout(shared), session)
+}
+
+/** One statement on the shared pool: a connection for just as long, one network turn. */
+function run(shared: SharedPool, session: TenantSession, config: string | PgQueryConfig, values?: readonly unknown[]): Promise<PgResult> {
+  try {
+    session.guard()
+    if (typeof config === 'object' && 'submit' in config) {
+      throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a cursor needs a connection of its own: `await pool.connect()`'])
+    }
+    const statement = queryConfig(config, values)
+    const { kind } = statementKind(statement.text)
+    if (kind === 'procedure') return runProcedure(shared, session, statement)
+    if (kind !== 'plain') {
+      throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['transaction control on a pool; use `transaction()`'])
+    }
+    session.onStatement?.(statement.text)
+    return runInOneFlush(shared, session, statement)
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}
+
+async function runProcedure(shared: SharedPool, session: TenantSession, config: PgQueryConfig): Promise<PgResult> {
+  const client = await connectTenant(shared, session)
+  try {
+    return (await client.query(config)) as PgResult
+  } finally {
+    client.release()
+  }
+}
+
+// Callbacks, not awaits: this is the path of every statement.
+function runInOneFlush({ pool, timeoutMs }: SharedPool, session: TenantSession, config: PgQueryConfig): Promise<PgResult> {
+  return new Promise((resolve, reject) => {
+    pool.connect((failure, client) => {
+      if (client === undefined) {
+        reject(checkoutFailure(failure, timeoutMs))
+        return
+      }
+      let done = false
+      const settle = (error: Error | null, result?: PgResult) => {
+        if (done) return
+        done = true
+        client.removeListener('error', settle)
+        client.release(verdict(client, error, result))
+        if (error) reject(statementFailure(error))
+        else resolve(result as PgResult)
+      }
+      client.on('error', settle)
+      try {
+        // The wait for a connection may have been long enough for the tenant to be suspended.
+        session.guard()
+        const query = session.queries.query(config, client, session.scope)
+        query.callback = settle
+        client.query(query)
+      } catch (error) {
+        // Nothing was sent: the connection is as it came.
+        done = true
+        client.removeListener('error', settle)
+        client.release()
+        reject(error)
+      }
+    })
+  })
+}
+
+/** What `release` is told: an error or true destroys the connection. */
+function verdict(client: PgClient, error: Error | null, result?: PgResult): Error | boolean {
+  if (error !== null && breaksConnection(error)) return error
+  return client.getTransactionStatus() !== 'I' || changesSession(result?.command)
+}
+
+function checkout({ pool, timeoutMs }: SharedPool): Promise<PgClient> {
+  return new Promise((resolve, reject) => {
+    pool.connect((failure, client) => {
+      if (client === undefined) reject(checkoutFailure(failure, timeoutMs))
+      else resolve(client)
+    })
+  })
+}

@@ -1,0 +1,97 @@
+/**
+ * The parts of node-postgres that this folder uses, described structurally: no emitted declaration depends on `pg`. Needs
+ * pg 8.21 or newer (`getTransactionStatus`).
+ */
+
+/** A result; `rows` is what Drizzle maps. */
+export interface PgResult {
+  readonly command: string
+  readonly rows: unknown[]
+  readonly rowCount: number | null
+}
+
+/** What `query()` accepts besides a text. */
+export interface PgQueryConfig {
+  readonly text: string
+  readonly values?: readonly unknown[] | undefined
+  readonly rowMode?: 'array' | undefined
+  readonly types?: unknown
+  readonly binary?: boolean | undefined
+}
+
+/** The wire: buffers of one flush are corked by pg itself. */
+export interface PgConnection {
+  _send(bytes: Uint8Array): void
+  readonly stream: { cork?(): void; uncork?(): void }
+}
+
+/** pg's `Query`: a Submittable whose handlers the client calls as messages arrive. */
+export interface PgQuery {
+  callback?: (error: Error | null, result?: PgResult) => void
+  submit(connection: PgConnection): Error | null
+  prepare(connection: PgConnection): void
+  requiresPreparation(): boolean
+  handleDataRow(message: unknown): void
+  handleRowDescription(message: unknown): void
+  handleCommandComplete(message: unknown, connection: PgConnection): void
+  handleError(error: Error, connection: PgConnection): void
+  handleReadyForQuery(connection: PgConnection): void
+}
+
+/** Something that speaks the protocol itself: pg-cursor, pg-query-stream. */
+export interface PgSubmittable {
+  submit(connection: PgConnection): unknown
+  read?: unknown
+  requiresPreparation?: unknown
+  handleDataRow(message: unknown): void
+  handleCommandComplete(message: unknown, connection: PgConnection): void
+  handleReadyForQuery(connection: PgConnection): void
+  handleError(error: Error, connection: PgConnection): void
+}
+
+/** I: idle, T: in a transaction, E: in a failed one. */
+export type PgTransactionStatus = 'I' | 'T' | 'E' | null
+
+/** A pooled client. */
+export interface PgClient {
+  query(query: PgQuery | PgSubmittable): unknown
+  query(text: string): Promise<PgResult | PgResult[]>
+  query(text: string, values: readonly unknown[]): Promise<PgResult>
+  getTransactionStatus(): PgTransactionStatus
+  on(event: string, listener: (error: Error) => void): unknown
+  removeListener(event: string, listener: (error: Error) => void): unknown
+  release(error?: Error | boolean): void
+}
+
+/** pg's `Pool`. */
+export interface PgPool {
+  connect(callback: (error: Error | undefined, client?: PgClient) => void): void
+  on(event: 'error', listener: (error: Error) => void): unknown
+  end(): Promise<void>
+  readonly totalCount: number
+  readonly idleCount: number
+  readonly waitingCount: number
+}
+
+/** Options of the pools that we open. */
+export interface PgPoolOptions {
+  readonly connectionString: string
+  readonly min?: number
+  readonly max: number
+  readonly connectionTimeoutMillis: number
+  readonly maxLifetimeSeconds: number
+  readonly application_name?: string
+}
+
+/** The module `pg`. */
+export interface PgModule {
+  readonly Pool: { new (options: PgPoolOptions): PgPool; readonly prototype: object }
+  readonly Query: new (config: PgQueryConfig) => PgQuery
+  readonly Connection: {
+    readonly prototype: {
+      parse(this: { _send(bytes: Uint8Array): void }, query: { text: string; name: string }): void
+      bind(this: { _send(bytes: Uint8Array): void }, config: { values: readonly string[] }): void
+      execute(this: { _send(bytes: Uint8Array): void }, config: object): void
+    }
+  }
+}

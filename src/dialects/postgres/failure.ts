@@ -1,0 +1,44 @@
+import { isTenancyError, tenancyError, type TenancyError } from '../../errors.ts'
+
+/** An error as PostgreSQL sends it, recognised by shape: `instanceof` fails across copies of a driver. */
+function sqlState(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null) return undefined
+  if (!('severity' in error) || !('code' in error)) return undefined
+  return typeof error.code === 'string' ? error.code : undefined
+}
+
+/**
+ * True when the connection cannot be used again. An ordinary SQL error leaves it usable; a client-side time-out, a FATAL
+ * (57P*), a connection exception (08*) or anything that is no SQL error does not.
+ */
+export function breaksConnection(error: unknown): boolean {
+  const state = sqlState(error)
+  return state === undefined || state.startsWith('57P') || state.startsWith('08')
+}
+
+/** Errors by which node and pg say that the other side is gone. */
+const LOST = /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_)/
+
+/** The error of a statement, told as 503 when the database went away under it; anything else is the user's, untouched. */
+export function statementFailure(error: unknown): unknown {
+  if (isTenancyError(error)) return error
+  const state = sqlState(error)
+  if (state !== undefined) return state.startsWith('57P') || state.startsWith('08') ? unavailable(error) : error
+  if (!(error instanceof Error)) return error
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  const gone = LOST.test(code) || error.message.startsWith('Connection terminated') || error.message.includes('not queryable')
+  return gone ? unavailable(error) : error
+}
+
+/** The error of a checkout: everything that keeps us from getting a connection is a dependency that is down. */
+export function checkoutFailure(error: unknown, timeoutMs: number): TenancyError {
+  if (isTenancyError(error)) return error
+  const message = error instanceof Error ? error.message : ''
+  if (message === 'timeout exceeded when trying to connect') return tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs], error)
+  if (message.startsWith('Cannot use a pool after calling end')) return tenancyError('TENANCY_ERR_CLOSED', [], error)
+  return unavailable(error)
+}
+
+function unavailable(cause: unknown): TenancyError {
+  return tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], cause)
+}

@@ -1,0 +1,37 @@
+import { quoteIdentifier, quoteLiteral } from './quote.ts'
+
+/** Names for {@link rolesScript}. */
+export interface RolesScriptOptions {
+  readonly database: string
+  /** Role of `databaseUrl`: serves tenants, reaches nothing without a scope. */
+  readonly servingRole: string
+  /** Role of `adminDatabaseUrl`: DDL and the registry. */
+  readonly adminRole: string
+  /** Default `extensions`. */
+  readonly extensionsSchema?: string
+}
+
+/**
+ * SQL that sets up the baseline rule: *without a scope the serving role reaches nothing*. Run once per database by its
+ * owner or a superuser, connected to that database; running it again changes nothing. It sets no passwords.
+ */
+export function rolesScript({ database, servingRole, adminRole, extensionsSchema = 'extensions' }: RolesScriptOptions): string {
+  const [db, serving, admin, extensions] = [database, servingRole, adminRole, extensionsSchema].map(quoteIdentifier)
+  return `-- fastify-tenancy: two roles, two rights. Without a scope the serving role reaches nothing.
+do $$ begin
+  if not exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(adminRole)}) then create role ${admin} login; end if;
+  if not exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(servingRole)}) then create role ${serving} login; end if;
+end $$;
+alter role ${serving} nosuperuser nobypassrls nocreatedb nocreaterole;
+alter role ${serving} in database ${db} set search_path to '';
+revoke all on database ${db} from public;
+revoke all on database ${db} from ${serving};
+grant connect on database ${db} to ${serving};
+grant connect, create, temporary on database ${db} to ${admin};
+revoke all on schema public from public;
+revoke all on schema public from ${serving};
+create schema if not exists ${extensions};
+revoke all on schema ${extensions} from public;
+grant usage on schema ${extensions} to ${serving}, ${admin};
+`
+}

@@ -1,0 +1,32 @@
+import type { Scope } from '../../contracts/isolation.ts'
+import { quoteIdentifier, quoteLiteral } from './quote.ts'
+
+/** The SQL of a scope, made once per tenant. */
+export interface ScopeSql {
+  /**
+   * One parametrised `select set_config(…, true)`: sent in the same flush as the user's statement, it ends with it. Unlike
+   * SET LOCAL it raises no warning in an implicit transaction.
+   */
+  readonly text: string
+  readonly values: readonly string[]
+  /** The same as SET LOCAL, sent in one message with BEGIN: a SELECT would take the snapshot too early for SET TRANSACTION. */
+  readonly setLocal: string
+}
+
+/** Everything isolation depends on, in the two forms PostgreSQL needs it. */
+export function scopeSql(scope: Scope): ScopeSql {
+  const searchPath = scope.searchPath.map(quoteIdentifier).join(', ')
+  const settings = Object.entries(scope.settings)
+  const values = ['search_path', searchPath, ...settings.flat()]
+  const calls = Array.from({ length: values.length / 2 }, (_, i) => `set_config($${2 * i + 1},$${2 * i + 2},true)`)
+  const locals = settings.map(([name, value]) => `set local ${settingName(name)} to ${quoteLiteral(value)}`)
+  return Object.freeze({
+    text: `select ${calls.join(',')}`,
+    values: Object.freeze(values),
+    setLocal: [`set local search_path to ${searchPath}`, ...locals].join(';'),
+  })
+}
+
+function settingName(name: string): string {
+  return name.split('.').map(quoteIdentifier).join('.')
+}

@@ -1,0 +1,110 @@
+import type { Lru } from '../contracts/cache.ts'
+import type { DatabaseServer } from '../contracts/dialect.ts'
+import type { IsolationStrategy } from '../contracts/isolation.ts'
+import type { Tenant } from '../contracts/tenant.ts'
+import { runInTransaction } from '../context.ts'
+import { tenancyError } from '../errors.ts'
+
+/** Makes a Drizzle database over a driver-shaped client. `tenant` is null for the admin connection. */
+export type DrizzleFactory = (client: object, context: { readonly tenant: Tenant | null }) => object
+
+/** Options of {@link createTenantDatabases}. */
+export interface TenantDatabasesOptions {
+  readonly server: DatabaseServer
+  readonly strategy: IsolationStrategy
+  readonly factory: DrizzleFactory
+  /** Databases by tenant id; one that is dropped is built again. */
+  readonly handles: Lru<object>
+  /** Ids of the tenants that are no longer served. */
+  readonly revoked: ReadonlySet<string>
+}
+
+/** One transaction for a request, and its database. */
+export interface RequestTransaction {
+  readonly database: object
+  commit(): Promise<void>
+  rollback(): Promise<void>
+}
+
+/** Drizzle databases by tenant. */
+export interface TenantDatabases {
+  /** The tenant's database, the same object each time while it is cached. No I/O, holds no connection. */
+  of(tenant: Tenant): object
+  /** A database whose statements share one transaction, opened at the first. */
+  transactionOf(tenant: Tenant): RequestTransaction
+  /** The unscoped database of the admin connection. */
+  admin(): object
+}
+
+/** What we rely on of every Drizzle database, in both versions. */
+interface DrizzleDatabase {
+  readonly $client?: unknown
+  readonly $cache?: { readonly invalidate?: unknown }
+  transaction(work: (transaction: DrizzleDatabase) => unknown, ...options: unknown[]): unknown
+}
+
+/** Builds and keeps the Drizzle databases of tenants, each bound to its tenant for ever. */
+export function createTenantDatabases({ server, strategy, factory, handles, revoked }: TenantDatabasesOptions): TenantDatabases {
+  const built = new WeakSet<object>()
+  const guardOf = (id: string) => () => {
+    if (revoked.has(id)) throw tenancyError('TENANCY_ERR_TENANT_REVOKED')
+  }
+  const build = (client: object, tenant: Tenant | null): object => {
+    const database = factory(client, { tenant })
+    assertSafe(database, client, built)
+    built.add(database)
+    return tenant === null ? database : joining(database as DrizzleDatabase, tenant.id)
+  }
+  let adminDatabase: object | undefined
+
+  return Object.freeze({
+    of(tenant: Tenant) {
+      const known = handles.get(tenant.id)
+      if (known !== undefined) return known
+      const database = build(server.client(strategy.scope(tenant), guardOf(tenant.id)), tenant)
+      handles.set(tenant.id, database)
+      return database
+    },
+
+    transactionOf(tenant: Tenant) {
+      const transaction = server.lazyTransaction(strategy.scope(tenant), guardOf(tenant.id))
+      return Object.freeze({
+        database: build(transaction.client, tenant),
+        commit: transaction.commit,
+        rollback: transaction.rollback,
+      })
+    },
+
+    admin() {
+      adminDatabase ??= build(server.admin.client, null)
+      return adminDatabase
+    },
+  })
+}
+
+/** Refuses what would serve one tenant's rows to another however well the client is confined. */
+function assertSafe(database: object, client: object, built: WeakSet<object>): void {
+  const unsafe = (reason: string) => tenancyError('TENANCY_ERR_DRIZZLE_FACTORY', [reason])
+  if (typeof database !== 'object' || database === null) throw unsafe('it must return a Drizzle database.')
+  if (built.has(database)) throw unsafe('it returned the same database for two tenants. Build one from each `client` it is given.')
+  const { $client, $cache, transaction } = database as DrizzleDatabase
+  if ($client !== client) {
+    throw unsafe('its database does not use the `client` it was given. Write `drizzle({ client, … })`; drizzle-orm 1.0 ignores `drizzle(client)`.')
+  }
+  // Drizzle's query cache is keyed by SQL and parameters, without the tenant: it hands one tenant another's rows.
+  if ($cache !== undefined && !isNoCache($cache)) throw unsafe("Drizzle's query cache does not know tenants. Leave `cache` out.")
+  if (typeof transaction !== 'function') throw unsafe('its database has no `transaction()`.')
+}
+
+/** Without a `cache` option Drizzle leaves `undefined` there. */
+function isNoCache(cache: object): boolean {
+  return Object.keys(cache).length === 0
+}
+
+/** Makes `getTenantDb()` inside a transaction's callback that transaction, at every depth. */
+function joining(database: DrizzleDatabase, tenantId: string): DrizzleDatabase {
+  const begin = database.transaction.bind(database)
+  const transaction: DrizzleDatabase['transaction'] = (work, ...options) =>
+    begin((inner) => runInTransaction(tenantId, joining(inner, tenantId), () => work(inner)), ...options)
+  return Object.defineProperty(database, 'transaction', { value: transaction, configurable: true, writable: true })
+}
