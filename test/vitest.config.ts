@@ -1,0 +1,32 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const portable = ['test/{conformance,matrix,attack,faults}/**/*.test.ts', 'test/e2e/**/*.test.ts']
+
+export default defineConfig({
+  root,
+  test: {
+    globalSetup: ['test/servers/global-setup.ts'],
+    pool: 'forks',
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    coverage: {
+      provider: 'v8',
+      include: ['src/**'],
+      reporter: ['text-summary'],
+      thresholds: { lines: 95 },
+    },
+    projects: [
+      {
+        extends: true,
+        test: { name: 'drizzle-0.45', include: ['test/**/*.test.ts'] },
+      },
+      {
+        extends: true,
+        resolve: { alias: [{ find: /^drizzle-orm(\/.*)?$/, replacement: 'drizzle-orm-v1$1' }] },
+        test: { name: 'drizzle-1.0', include: portable },
+      },
+    ],
+  },
+})
