@@ -1,9 +1,9 @@
 /** Goes on with `answer` at once, or when it has come if it is a promise or another thenable. */
 export function whenKnown<T, TResult>(
   answer: T | PromiseLike<T>,
-  next: (answer: T) => TResult | Promise<TResult>,
+  proceed: (answer: T) => TResult | Promise<TResult>,
 ): TResult | Promise<TResult> {
-  return isThenable(answer) ? Promise.resolve(answer).then(next) : next(answer)
+  return isThenable(answer) ? Promise.resolve(answer).then(proceed) : proceed(answer)
 }
 
 function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   assertRegistrable,
@@ -64,7 +64,7 @@ describe('parseIdentifier', () => {
   )
 
   it('gives a slug or nothing, whatever the input', () => {
-    const nearMiss = fc.string({ unit: fc.constantFrom(...'abz019-._ \n\0Aé%/'), maxLength: 70 })
+    const nearMiss = fc.string({ unit: fc.constantFrom(...Array.from('abz019-._ \n\0Aé%/')), maxLength: 70 })
     fc.assert(
       fc.property(fc.oneof(fc.anything(), fc.string({ unit: 'binary' }), nearMiss), (value) => {
         const identifier = parseIdentifier(value)
@@ -162,7 +162,8 @@ describe('generateNamespace', () => {
       fc.property(fc.uuid(), (id) => {
         const namespace = generateNamespace(id)
         expect(namespace).toMatch(/^t[0-9a-z]{25}$/)
-        const bits = [...namespace.slice(1)].reduce((sum, digit) => sum * 36n + BigInt(Number.parseInt(digit, 36)), 0n)
+        const digits = Array.from(namespace.slice(1), (digit) => BigInt(Number.parseInt(digit, 36)))
+        const bits = digits.reduce((sum, digit) => sum * 36n + digit, 0n)
         expect(bits.toString(16).padStart(32, '0')).toBe(id.replaceAll('-', ''))
       }),
     )
