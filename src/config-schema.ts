@@ -1,0 +1,233 @@
+import type { FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import type { Tenant } from './contracts/tenant.ts'
+import type { TextKind } from './util/env.ts'
+import { defaultReservedIdentifiers, parseIdentifier } from './util/identifier.ts'
+import { parseUrl, secret } from './util/secret.ts'
+
+/** Finds the tenant's identifier in a request; nothing or null when it names none. For `resolutionStrategy: 'custom'`. */
+export type ResolverFunction = (
+  request: FastifyRequest,
+) => string | undefined | null | Promise<string | undefined | null>
+
+/** Says whether the caller of `request` may act for `tenant`. */
+export type AuthorizeFunction = (tenant: Tenant, request: FastifyRequest) => boolean | Promise<boolean>
+
+/**
+ * Makes the Drizzle database of one tenant: `(client) => drizzle({ client, schema })`. `client` is typed `never` because
+ * that fits the `client` of every Drizzle driver in every version. `tenant` is null for a database of no tenant.
+ */
+export type DrizzleFactory = (client: never, context: { readonly tenant: Tenant | null }) => object
+
+/** What the table in docs/configuration.md and the messages tell of an option. */
+export interface Note {
+  /** How the variable's text is read; `code` options have no variable. */
+  readonly kind: TextKind | 'code'
+  readonly type: string
+  /** Completes the sentence "Use …". */
+  readonly range: string
+  readonly meaning: string
+  /** Only where the schema itself cannot tell the default. */
+  readonly default?: string
+  /** What was received is never shown. */
+  readonly secret?: true
+}
+
+/** The note of every option of {@link configSchema}. */
+export const notes = z.registry<Note>()
+
+/** Longest wait of a Node.js timer; a longer one would fire at once. */
+const LONGEST_SECONDS = 2_147_483
+
+const strategies = ['header', 'subdomain', 'path', 'custom'] as const
+const headerToken = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
+const dnsSuffix = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
+const prefixPath = /^(\/(?!\.{1,2}(\/|$))[A-Za-z0-9._~-]+)+\/?$/
+const schemaName = /^(?!pg_|public$|information_schema$)[a-z_][a-z0-9_]{0,62}$/
+/** The URLs that `databaseUrl` may have. */
+export const urlForms = '`postgres://…`, `postgresql://…`, `pglite:memory` or `pglite:<folder>`'
+const inPassword = 'in the password, write @ : / ? # % as %40 %3A %2F %3F %23 %25'
+const schemaRange = 'a-z, 0-9 and _, at most 63; not `public`, `information_schema` or `pg_…`'
+
+/** Every option once: type, rule, default, variable and documentation. */
+export const configSchema = z.object({
+  resolutionStrategy: z
+    .union([
+      z.enum(strategies).transform((one): (typeof strategies)[number][] => [one]),
+      z
+        .array(z.enum(strategies))
+        .min(1)
+        .refine((list) => new Set(list).size === list.length),
+    ])
+    .readonly()
+    .prefault('header')
+    .register(notes, {
+      kind: 'list',
+      type: 'choice or list',
+      range: '`header`, `subdomain`, `path`, `custom`, or a list of different ones',
+      meaning: 'How a request names its tenant. A list is tried in order until one resolver finds a name.',
+    }),
+  resolutionMustAgree: flag(
+    false,
+    'Every resolver of the list must name the same tenant. Needs a list of two or more.',
+  ),
+  resolver: code<ResolverFunction>(
+    '(request) => identifier',
+    'Your resolver. Required by `custom`, refused without it.',
+  ),
+  isolationStrategy: choice(['schema'], 'schema', 'Where the rows of a tenant live.'),
+  databaseUrl: databaseUrl(
+    (url) => isPostgresUrl(url) || isEmbeddedUrl(url),
+    urlForms,
+    'required; `pglite:memory` when no URL is set and `NODE_ENV` is `development` or `test`',
+    'The database of the tenants, with the serving role. Trailing slashes are dropped.',
+  ),
+  adminDatabaseUrl: databaseUrl(
+    isPostgresUrl,
+    '`postgres://…` or `postgresql://…`',
+    'the same as `databaseUrl`',
+    'The same database with the rights for DDL and the registry, without a pooler. Not for `pglite:`.',
+  ),
+  databasePoolSize: integer(20, 1, 100, 'Connections that are kept per process.'),
+  databaseMaxOverflow: integer(
+    0,
+    0,
+    200,
+    'Connections above `databasePoolSize` in a rush. None, where fastapi-tenancy has 40: 60 connections per process ' +
+      "exhaust PostgreSQL's default of 100 with two processes.",
+  ),
+  databasePoolTimeout: seconds(30, 1, 'Longest wait for a free connection; then the request is answered 503.'),
+  databasePoolRecycle: seconds(3600, 60, 'Age at which a connection is replaced.'),
+  databaseEcho: flag(false, 'Log statements, without their parameters, at debug level.'),
+  l1CacheMaxSize: integer(1000, 10, 100_000, 'Tenants remembered per process.'),
+  l1CacheTtlSeconds: seconds(60, 1, 'How long a tenant is remembered.'),
+  tenantHeaderName: text(
+    'X-Tenant-ID',
+    headerToken,
+    'the name of a header, such as `X-Tenant-ID`',
+    'Header of the `header` resolver.',
+  ),
+  domainSuffix: z.string().regex(dnsSuffix).toLowerCase().optional().register(notes, {
+    kind: 'text',
+    type: 'string',
+    range: 'a domain without a leading dot or a port, such as `example.com`',
+    meaning: 'What follows the tenant in the host name. Required by `subdomain`.',
+  }),
+  pathPrefix: z.string().regex(prefixPath).transform(withoutTrailingSlashes).default('/tenants').register(notes, {
+    kind: 'text',
+    type: 'string',
+    range: '`/` and at least one segment of letters, digits and . _ ~ -',
+    meaning: 'Path of the `path` resolver, before the tenant. A trailing slash is dropped.',
+  }),
+  excludedPaths: list(
+    [],
+    (path) => /^\/[^?#\s]*$/.test(path),
+    'paths that start with `/`, without ? # or spaces',
+    'Paths that need no tenant, with everything below them.',
+  ),
+  hook: choice(
+    ['onRequest', 'preValidation', 'preHandler'],
+    'onRequest',
+    'Fastify hook that finds the tenant. A later one lets authentication run first.',
+  ),
+  authorize: code<AuthorizeFunction>('(tenant, request) => boolean', 'May the caller act for this tenant?'),
+  drizzle: code<DrizzleFactory>(
+    '(client, { tenant }) => database',
+    'Makes the Drizzle database: `(client) => drizzle({ client, schema })`, with `relations` instead in Drizzle 1.0. Without it, one without tables.',
+  ),
+  migrations: z
+    .string()
+    .regex(/^[^\0]+$/)
+    .optional()
+    .register(notes, {
+      kind: 'text',
+      type: 'string',
+      range: 'the path of a folder',
+      meaning: 'Folder of your Drizzle migrations.',
+    }),
+  extensionsSchema: text(
+    'extensions',
+    schemaName,
+    schemaRange,
+    'PostgreSQL schema of the extensions that tenants may use. The serving role cannot create there.',
+  ),
+  registrySchema: text('tenancy', schemaName, schemaRange, 'PostgreSQL schema of the registry of tenants.'),
+  reservedIdentifiers: list(
+    [...defaultReservedIdentifiers],
+    (identifier) => parseIdentifier(identifier) !== undefined,
+    'tenant identifiers, which have 3 to 63 characters a-z, 0-9 and "-"',
+    'Identifiers no tenant can have. A list of yours takes the place of the default.',
+  ),
+  defaultTenantStatus: choice(['active', 'suspended'], 'active', 'Status of a new tenant.'),
+  closeTimeoutSeconds: seconds(10, 1, 'Longest wait for running work when the app closes.'),
+})
+
+function choice<const T extends readonly [string, ...string[]]>(values: T, fallback: T[number], meaning: string) {
+  const range = values.map((value) => `\`${value}\``).join(', ')
+  return z
+    .enum(values)
+    .default(fallback as never)
+    .register(notes, { kind: 'text', type: 'choice', range, meaning })
+}
+
+function flag(fallback: boolean, meaning: string) {
+  return z
+    .boolean()
+    .default(fallback)
+    .register(notes, { kind: 'boolean', type: 'boolean', range: 'true or false', meaning })
+}
+
+function integer(fallback: number, min: number, max: number, meaning: string, type = 'integer') {
+  const range = `a whole number from ${min} to ${max}`
+  return z.int().min(min).max(max).default(fallback).register(notes, { kind: 'integer', type, range, meaning })
+}
+
+function seconds(fallback: number, min: number, meaning: string) {
+  return integer(fallback, min, LONGEST_SECONDS, meaning, 'seconds')
+}
+
+function text(fallback: string, rule: RegExp, range: string, meaning: string) {
+  return z.string().regex(rule).default(fallback).register(notes, { kind: 'text', type: 'string', range, meaning })
+}
+
+function list(fallback: readonly string[], rule: (item: string) => boolean, range: string, meaning: string) {
+  return z
+    .array(z.string().refine(rule))
+    .readonly()
+    .prefault(fallback)
+    .register(notes, { kind: 'list', type: 'list', range, meaning })
+}
+
+function code<T extends (...parameters: never[]) => unknown>(type: string, meaning: string) {
+  return z
+    .custom<T>((value) => typeof value === 'function')
+    .optional()
+    .register(notes, { kind: 'code', type, range: 'a function', meaning })
+}
+
+function databaseUrl(rule: (url: string) => boolean, forms: string, fallback: string, meaning: string) {
+  const range = `${forms}; ${inPassword}`
+  return z
+    .string()
+    .refine(rule)
+    .transform((url) => secret(withoutTrailingSlashes(url)))
+    .optional()
+    .register(notes, { kind: 'text', type: 'URL', range, meaning, default: fallback, secret: true })
+}
+
+/** A URL with a part that may be a piece of its password is refused: it would be sent to a host nobody meant. */
+function isPostgresUrl(url: string): boolean {
+  if (!/^postgres(ql)?:\/\//.test(url)) return false
+  const parsed = parseUrl(url)
+  if (parsed === undefined || parsed.hash !== '' || parsed.hostname.includes(',')) return false
+  return parsed.hostname !== '' || Boolean(parsed.searchParams.get('host'))
+}
+
+function isEmbeddedUrl(url: string): boolean {
+  if (!url.startsWith('pglite:') || url.includes('//') || url.includes('\0')) return false
+  return withoutTrailingSlashes(url) !== 'pglite:'
+}
+
+function withoutTrailingSlashes(value: string): string {
+  return value.replace(/\/+$/, '')
+}

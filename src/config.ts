@@ -1,0 +1,193 @@
+import type { z } from 'zod'
+import { configSchema, type Note, notes, urlForms } from './config-schema.ts'
+import { tenancyError } from './errors.ts'
+import { closest, fromText, PREFIX, variableName } from './util/env.ts'
+import { quoteReceived } from './util/identifier.ts'
+import { type Secret, secret } from './util/secret.ts'
+
+export type { AuthorizeFunction, DrizzleFactory, ResolverFunction } from './config-schema.ts'
+
+/** What the plugin takes. Everything may be left out here and set by its environment variable instead. */
+export type TenancyOptions = z.input<typeof configSchema>
+
+type Checked = Readonly<z.output<typeof configSchema>>
+type OptionName = keyof Checked
+
+/** Every setting, checked and complete. Frozen, and safe to log: URLs are a {@link Secret}. */
+export interface TenancyConfig extends Omit<Checked, 'databaseUrl' | 'adminDatabaseUrl'> {
+  readonly databaseUrl: Secret
+  readonly adminDatabaseUrl: Secret
+}
+
+/** One row of the table of options. */
+export interface ConfigRow extends Pick<Note, 'type' | 'range' | 'meaning'> {
+  readonly option: string
+  /** The environment variable; absent for options that only code can give. */
+  readonly variable?: string
+  readonly default: string
+}
+
+/** A condition between options, looked at when each of `about` is valid. Problems are reported under the first. */
+interface Rule {
+  readonly about: readonly [OptionName, ...OptionName[]]
+  /** What is wrong and what to do, or undefined. */
+  readonly problem: (values: Checked) => string | undefined
+}
+
+const optionNames = Object.keys(configSchema.shape) as OptionName[]
+
+const rules: readonly Rule[] = [
+  {
+    about: ['resolutionMustAgree', 'resolutionStrategy'],
+    problem: ({ resolutionMustAgree, resolutionStrategy }) =>
+      resolutionMustAgree && resolutionStrategy.length < 2
+        ? `got true with one resolver. List two or more in ${label('resolutionStrategy')}, or set it to false.`
+        : undefined,
+  },
+  {
+    about: ['resolver', 'resolutionStrategy'],
+    problem: ({ resolver, resolutionStrategy }) => {
+      const custom = resolutionStrategy.includes('custom')
+      if (custom && resolver === undefined) {
+        return `missing. ${label('resolutionStrategy')} names \`custom\`: give the function in code.`
+      }
+      if (custom || resolver === undefined) return undefined
+      return `got a function that nothing would call. Add \`custom\` to ${label('resolutionStrategy')}, or remove it.`
+    },
+  },
+  {
+    about: ['domainSuffix', 'resolutionStrategy'],
+    problem: ({ domainSuffix, resolutionStrategy }) =>
+      resolutionStrategy.includes('subdomain') && domainSuffix === undefined
+        ? `missing. ${label('resolutionStrategy')} names \`subdomain\`: set it to your domain, such as example.com.`
+        : undefined,
+  },
+  {
+    about: ['databaseUrl'],
+    problem: ({ databaseUrl }) => (databaseUrl === undefined ? `missing. Use ${urlForms}.` : undefined),
+  },
+  {
+    about: ['adminDatabaseUrl', 'databaseUrl'],
+    problem: ({ adminDatabaseUrl, databaseUrl }) =>
+      adminDatabaseUrl !== undefined && databaseUrl?.reveal().startsWith('pglite:')
+        ? `given, but ${label('databaseUrl')} is \`pglite:\`, which has one connection for everything. Remove one.`
+        : undefined,
+  },
+  {
+    about: ['registrySchema', 'extensionsSchema'],
+    problem: ({ registrySchema, extensionsSchema }) =>
+      registrySchema === extensionsSchema
+        ? `got "${registrySchema}", the same as ${label('extensionsSchema')}. Use two different names.`
+        : undefined,
+  },
+]
+
+/**
+ * Checks what the user gave, fills in what is missing, and freezes the result. Options win over the environment.
+ *
+ * @param environment default: `process.env`, read now. Never a `.env` file.
+ * @throws TENANCY_ERR_CONFIG_INVALID with every problem in one message
+ */
+export function parseConfig(
+  options: TenancyOptions,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): TenancyConfig {
+  const problems: string[] = [...unknownOptions(options), ...unknownVariables(environment)]
+  const failed = new Set<OptionName>()
+  const values: Record<string, unknown> = {}
+  for (const name of optionNames) {
+    const given = valueOf(name, options, environment)
+    const result = configSchema.shape[name].safeParse(given)
+    if (!result.success) {
+      failed.add(name)
+      problems.push(`${label(name)}: ${received(name, given)}. Use ${noteOf(name).range}.`)
+    } else if (result.data !== undefined) values[name] = result.data
+  }
+  if (mayEmbed(values, failed, environment)) values['databaseUrl'] = secret('pglite:memory')
+  for (const { about, problem } of rules) {
+    const found = about.some((name) => failed.has(name)) ? undefined : problem(values as Checked)
+    if (found !== undefined) problems.push(`${label(about[0])}: ${found}`)
+  }
+  if (problems.length > 0) {
+    throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [problems.map((problem) => `- ${problem}`).join('\n')])
+  }
+  return Object.freeze({ adminDatabaseUrl: values['databaseUrl'], ...values }) as unknown as TenancyConfig
+}
+
+/** The table of options, as docs/configuration.md shows it. */
+export function configReference(): ConfigRow[] {
+  return optionNames.map((option) => {
+    const { kind, type, range, meaning, default: told } = noteOf(option)
+    return {
+      option,
+      ...(kind === 'code' ? {} : { variable: variableName(option) }),
+      type,
+      default: told ?? shownDefault(configSchema.shape[option].safeParse(undefined).data),
+      range,
+      meaning,
+    }
+  })
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+function noteOf(name: OptionName): Note {
+  return notes.get(configSchema.shape[name]) as Note
+}
+
+function label(name: OptionName): string {
+  return noteOf(name).kind === 'code' ? name : `${name} (${variableName(name)})`
+}
+
+function valueOf(name: OptionName, options: TenancyOptions, environment: Environment): unknown {
+  const given: unknown = Object.hasOwn(options, name) ? options[name] : undefined
+  const { kind } = noteOf(name)
+  return given !== undefined || kind === 'code' ? given : fromText(environment[variableName(name)], kind)
+}
+
+/** Embedded PGlite stands in only where nobody said anything about a database and data may be lost. */
+function mayEmbed(values: Partial<Checked>, failed: ReadonlySet<OptionName>, { NODE_ENV }: Environment): boolean {
+  const silent = (['databaseUrl', 'adminDatabaseUrl'] as const).every(
+    (name) => values[name] === undefined && !failed.has(name),
+  )
+  return silent && (NODE_ENV === 'development' || NODE_ENV === 'test')
+}
+
+/** What was received, for a message; never a secret, nor anything that may hold one. */
+function received(name: OptionName, value: unknown): string {
+  if (noteOf(name).secret) return `got ${typeof value === 'string' ? 'a URL' : `a ${typeof value}`} (not shown)`
+  if (typeof value === 'number' || typeof value === 'boolean') return `got ${value}`
+  const shown = Array.isArray(value) ? JSON.stringify(value) : value
+  if (typeof shown !== 'string') return `got ${quoteReceived(shown)}`
+  if (shown.includes('://')) return 'got a URL (not shown)'
+  return `got ${Array.isArray(value) ? shown : quoteReceived(shown)}`
+}
+
+function shownDefault(value: unknown): string {
+  if (value === undefined) return 'none'
+  if (Array.isArray(value)) return value.length === 0 ? 'none' : value.map((item) => `\`${item}\``).join(', ')
+  return `\`${value as string | number | boolean}\``
+}
+
+function unknownOptions(options: TenancyOptions): string[] {
+  return Object.keys(options)
+    .filter((name) => !Object.hasOwn(configSchema.shape, name))
+    .map((name) => `${name}: unknown option. ${advice(name, optionNames)}`)
+}
+
+function unknownVariables(environment: Environment): string[] {
+  const known = optionNames.filter((name) => noteOf(name).kind !== 'code').map(variableName)
+  return Object.keys(environment)
+    .filter((name) => name.toUpperCase().startsWith(PREFIX) && !name.toUpperCase().startsWith(`${PREFIX}TEST_`))
+    .filter((name) => environment[name]?.trim() && !known.includes(name))
+    .map((name) => {
+      const codeOnly = optionNames.find((option) => variableName(option) === name)
+      if (codeOnly !== undefined) return `${name}: ${codeOnly} is a function. Remove the variable and give it in code.`
+      return `${name}: unknown variable. ${advice(name, known)}`
+    })
+}
+
+function advice(name: string, candidates: readonly string[]): string {
+  const meant = closest(name, candidates)
+  return meant === undefined ? 'Remove it.' : `Did you mean ${meant}?`
+}

@@ -1,0 +1,241 @@
+import { inspect } from 'node:util'
+import { describe, expect, test } from 'vitest'
+import { configReference, parseConfig, type TenancyConfig } from '../src/config.ts'
+import { isTenancyError } from '../src/errors.ts'
+import { defaultReservedIdentifiers } from '../src/util/identifier.ts'
+
+const URL = 'postgres://app@db/saas'
+const LONGEST = 2_147_483
+const resolver = () => 'acme'
+
+type Environment = Record<string, string | undefined>
+
+function parse(options: object, environment: Environment = {}): TenancyConfig {
+  return parseConfig({ databaseUrl: URL, ...options }, environment)
+}
+
+function refusal(options: object, environment: Environment = {}): string {
+  try {
+    parseConfig(options, environment)
+  } catch (error) {
+    if (!isTenancyError(error, 'TENANCY_ERR_CONFIG_INVALID')) throw error
+    expect(error.statusCode).toBe(500)
+    return error.message
+  }
+  throw new Error('nothing was refused')
+}
+
+/** Option → default, then [in code, in the environment, what it becomes]. */
+const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: string, value: unknown][]]> = {
+  resolutionStrategy: [
+    ['header'],
+    ['path', 'path', ['path']],
+    [['path', 'header'], 'path, header', ['path', 'header']],
+    [['path', 'header'], '["path","header"]', ['path', 'header']],
+  ],
+  resolutionMustAgree: [false, [false, 'off', false]],
+  isolationStrategy: ['schema', ['schema', 'schema', 'schema']],
+  databasePoolSize: [20, [1, '1', 1], [100, '100', 100]],
+  databaseMaxOverflow: [0, [0, '0', 0], [200, '200', 200]],
+  databasePoolTimeout: [30, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
+  databasePoolRecycle: [3600, [60, '60', 60], [LONGEST, `${LONGEST}`, LONGEST]],
+  databaseEcho: [false, [true, 'Yes', true], [false, '0', false]],
+  l1CacheMaxSize: [1000, [10, '10', 10], [100_000, '100000', 100_000]],
+  l1CacheTtlSeconds: [60, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
+  tenantHeaderName: ['X-Tenant-ID', ['x-org', 'x-org', 'x-org']],
+  domainSuffix: [
+    undefined,
+    ['Example.com', 'Example.com', 'example.com'],
+    ['localhost', 'localhost', 'localhost'],
+    [`${'a'.repeat(63)}.io`, `${'a'.repeat(63)}.io`, `${'a'.repeat(63)}.io`],
+  ],
+  pathPrefix: ['/tenants', ['/t/v1.0/', '/t/v1.0/', '/t/v1.0'], ['/~a', '/~a', '/~a']],
+  excludedPaths: [[], [['/health', '/docs'], '/health,/docs', ['/health', '/docs']], [[], '[]', []]],
+  hook: ['onRequest', ['preValidation', 'preValidation', 'preValidation'], ['preHandler', 'preHandler', 'preHandler']],
+  migrations: [undefined, ['./drizzle', './drizzle', './drizzle']],
+  extensionsSchema: ['extensions', ['_ext', '_ext', '_ext'], ['e'.repeat(63), 'e'.repeat(63), 'e'.repeat(63)]],
+  registrySchema: ['tenancy', ['registry_2', 'registry_2', 'registry_2']],
+  reservedIdentifiers: [
+    [...defaultReservedIdentifiers],
+    [['vip', 'root'], 'vip,root', ['vip', 'root']],
+    [[], '[]', []],
+  ],
+  defaultTenantStatus: ['active', ['suspended', 'suspended', 'suspended']],
+  closeTimeoutSeconds: [10, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
+}
+
+/** Option → values refused in code, and texts refused in the environment. */
+const refused: Record<string, [code: unknown[], texts: string[]]> = {
+  resolutionStrategy: [
+    ['jwt', [], ['path', 'path'], ['jwt'], 1],
+    ['jwt', 'path,path', '[]', '["path"'],
+  ],
+  resolutionMustAgree: [['true', 1, null], ['maybe']],
+  isolationStrategy: [['rls', ''], ['rls']],
+  databasePoolSize: [
+    [0, 101, 1.5, '20', Number.NaN, null],
+    ['0', '101', '1.5', 'many'],
+  ],
+  databaseMaxOverflow: [
+    [-1, 201],
+    ['-1', '201'],
+  ],
+  databasePoolTimeout: [
+    [0, LONGEST + 1, Number.POSITIVE_INFINITY],
+    ['0', '30s'],
+  ],
+  databasePoolRecycle: [[59, LONGEST + 1], ['59']],
+  databaseEcho: [['yes', 0], ['2']],
+  l1CacheMaxSize: [
+    [9, 100_001],
+    ['9', '100001'],
+  ],
+  l1CacheTtlSeconds: [[0, LONGEST + 1], ['0']],
+  tenantHeaderName: [['', 'X Tenant', 'x:y', 'x\n', 'é'], ['X Tenant']],
+  domainSuffix: [['', '.a.com', 'a.com.', 'a..com', 'a.com:80', '-a.com', 'a_b.com', '127.0.0.1', 'a.com\n'], ['a b']],
+  pathPrefix: [['', '/', 't', '//t', '/t//', '/a/../b', '/.', '/a b', '/a?b', '/%41', '/t\n'], ['t']],
+  excludedPaths: [
+    ['/health', ['health'], [''], ['/a?b'], [1]],
+    ['health', '/a,b', '[1]', '["/a"'],
+  ],
+  hook: [['onSend', 'onrequest'], ['onSend']],
+  migrations: [['', 'a\0b', 1], []],
+  extensionsSchema: [
+    ['', 'public', 'pg_ext', 'Ext', 'a-b', '1a', 'e'.repeat(64), 'information_schema', 'e\n'],
+    ['Ext'],
+  ],
+  registrySchema: [['', 'public', 'pg_temp', 'Tenancy', 'r'.repeat(64)], ['public']],
+  reservedIdentifiers: [
+    ['admin', ['Admin'], [''], ['a b'], ['ab']],
+    ['Admin', 'a,b'],
+  ],
+  defaultTenantStatus: [['provisioning', 'deleted'], ['deleted']],
+  closeTimeoutSeconds: [[0, LONGEST + 1], ['0']],
+  resolver: [['acme', {}], []],
+  authorize: [[true], []],
+  drizzle: [[{}], []],
+  databaseUrl: [
+    [
+      '',
+      'mysql://db/saas',
+      'postgres:',
+      'postgres://',
+      'postgres:///saas',
+      'postgres+x://db',
+      'pglite:',
+      'pglite:/',
+      1,
+    ].concat(['pglite:memory://', 'pglite://data', 'postgres://a,b/saas', 'postgres://db:99999/x', 'db/saas'] as never),
+    ['mysql://db/saas', 'saas'],
+  ],
+  adminDatabaseUrl: [['', 'pglite:memory', 'pglite:./data', 'mysql://db/saas', null], ['pglite:memory']],
+}
+
+function nameOf(option: string): string {
+  const { variable } = configReference().find((row) => row.option === option) ?? {}
+  return variable ?? ''
+}
+
+describe('every option', () => {
+  const code = ['resolver', 'authorize', 'drizzle']
+  const urls = ['databaseUrl', 'adminDatabaseUrl']
+
+  test('is tested here', () => {
+    const options = configReference().map(({ option }) => option)
+    expect([...Object.keys(scalars), ...code, ...urls].sort()).toEqual([...options].sort())
+    expect(Object.keys(refused).sort()).toEqual([...options].sort())
+  })
+
+  test.each(Object.entries(scalars))('%s comes from its default, the environment and the code', (option, cases) => {
+    const [fallback, ...rest] = cases
+    expect(parse({})[option as keyof TenancyConfig]).toEqual(fallback)
+    const unset = parse({ [option]: undefined }, { [nameOf(option)]: ' ' })
+    expect(unset[option as keyof TenancyConfig]).toEqual(fallback)
+    const needed = option === 'domainSuffix' ? {} : { domainSuffix: 'example.com' }
+    for (const [given, text, value] of rest) {
+      expect(parse({ ...needed, [option]: given })).toHaveProperty([option], value)
+      expect(parse(needed, { [nameOf(option)]: text })).toHaveProperty([option], value)
+      const other = rest.find(([, one]) => one !== text)?.[1] ?? 'nonsense'
+      expect(parse({ ...needed, [option]: given }, { [nameOf(option)]: other })).toHaveProperty([option], value)
+    }
+  })
+
+  test.each(Object.entries(refused))('%s refuses what it cannot be', (option, [values, texts]) => {
+    const lead = code.includes(option) ? `- ${option}: ` : `- ${option} (${nameOf(option)}): `
+    for (const value of values) {
+      const message = refusal({ databaseUrl: URL, [option]: value })
+      expect(message, inspect(value)).toContain(`${lead}got `)
+      expect(message).toMatch(/\. Use .+\.$/m)
+    }
+    const base = option === 'databaseUrl' ? {} : { databaseUrl: URL }
+    for (const text of texts) expect(refusal(base, { [nameOf(option)]: text }), text).toContain(`${lead}got `)
+  })
+
+  test.each(code)('%s is a function, in code only', (option) => {
+    const extra = option === 'resolver' ? { resolutionStrategy: 'custom' } : {}
+    expect(parse({ [option]: resolver, ...extra })).toHaveProperty([option], resolver)
+    expect(parse({})).not.toHaveProperty([option])
+    const variable = `TENANCY_${option.toUpperCase()}`
+    expect(refusal({ databaseUrl: URL }, { [variable]: 'x' })).toContain(`- ${variable}: ${option} is a function.`)
+  })
+})
+
+describe('database URLs', () => {
+  test.each([
+    ['postgres://app@db/saas///', 'postgres://app@db/saas'],
+    ['postgresql://app:a%40b@db:5432/saas?sslmode=require', 'postgresql://app:a%40b@db:5432/saas?sslmode=require'],
+    ['postgres://app:pw@/saas?host=/run/postgresql', 'postgres://app:pw@/saas?host=/run/postgresql'],
+    ['postgres:///saas?host=/run/postgresql', 'postgres:///saas?host=/run/postgresql'],
+    ['postgres://127.0.0.1:5432', 'postgres://127.0.0.1:5432'],
+    ['pglite:memory', 'pglite:memory'],
+    ['pglite:./data/', 'pglite:./data'],
+    ['pglite:/var/data', 'pglite:/var/data'],
+  ])('%s is accepted', (given, kept) => {
+    expect(parse({ databaseUrl: given }).databaseUrl.reveal()).toBe(kept)
+    const config = parseConfig({}, { TENANCY_DATABASE_URL: ` ${given}\n` })
+    expect([config.databaseUrl.reveal(), config.adminDatabaseUrl.reveal()]).toEqual([kept, kept])
+  })
+
+  test.each(['12/34', '12?34', '12#34', 'a/b', 'a@/b'])(
+    'a password %s with an unescaped character is refused',
+    (password) => {
+      expect(refusal({ databaseUrl: `postgres://app:${password}@db/saas` })).toContain('%2F')
+    },
+  )
+
+  test('a fragment is refused', () => {
+    expect(refusal({ databaseUrl: `${URL}#x` })).toContain('%23')
+  })
+
+  test('adminDatabaseUrl has its own value, from code or the environment', () => {
+    expect(parse({ adminDatabaseUrl: 'postgres://o@db/saas/' }).adminDatabaseUrl.reveal()).toBe('postgres://o@db/saas')
+    const environment = { TENANCY_ADMIN_DATABASE_URL: 'postgres://e@db/saas' }
+    expect(parse({}, environment).adminDatabaseUrl.reveal()).toBe('postgres://e@db/saas')
+    expect(parse({ adminDatabaseUrl: URL }, environment).adminDatabaseUrl.reveal()).toBe(URL)
+  })
+
+  test.each(['development', 'test'])('in %s nothing configured is PGlite in memory', (NODE_ENV) => {
+    const config = parseConfig({}, { NODE_ENV })
+    expect(config.databaseUrl.reveal()).toBe('pglite:memory')
+    expect(config.adminDatabaseUrl).toBe(config.databaseUrl)
+    expect(parseConfig({ databaseUrl: URL }, { NODE_ENV }).databaseUrl.reveal()).toBe(URL)
+  })
+
+  test.each([undefined, '', 'production', 'staging', 'Test'])(
+    'with NODE_ENV %s databaseUrl is required',
+    (NODE_ENV) => {
+      expect(refusal({}, { NODE_ENV })).toContain('- databaseUrl (TENANCY_DATABASE_URL): missing. Use `postgres://…`')
+    },
+  )
+
+  test('PGlite never stands in for half a configuration', () => {
+    const environment = { NODE_ENV: 'test' }
+    expect(refusal({ adminDatabaseUrl: URL }, environment)).toContain('databaseUrl (TENANCY_DATABASE_URL): missing')
+    expect(refusal({ databaseUrl: 'mysql://db/saas' }, environment)).toContain(
+      'databaseUrl (TENANCY_DATABASE_URL): got',
+    )
+    expect(refusal({ adminDatabaseUrl: 'mysql://db/saas' }, environment)).toContain(
+      'databaseUrl (TENANCY_DATABASE_URL): miss',
+    )
+  })
+})
