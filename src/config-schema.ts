@@ -5,7 +5,7 @@ import type { TextKind } from './util/env.ts'
 import { defaultReservedIdentifiers, parseIdentifier } from './util/identifier.ts'
 import { parseUrl, secret } from './util/secret.ts'
 
-/** Finds the tenant's identifier in a request; nothing or null when it names none. For `resolutionStrategy: 'custom'`. */
+/** Finds the tenant's identifier in a request, for `resolutionStrategy: 'custom'`; nothing or null when it names none. */
 export type ResolverFunction = (
   request: FastifyRequest,
 ) => string | undefined | null | Promise<string | undefined | null>
@@ -14,8 +14,8 @@ export type ResolverFunction = (
 export type AuthorizeFunction = (tenant: Tenant, request: FastifyRequest) => boolean | Promise<boolean>
 
 /**
- * Makes the Drizzle database of one tenant: `(client) => drizzle({ client, schema })`. `client` is typed `never` because
- * that fits the `client` of every Drizzle driver in every version. `tenant` is null for a database of no tenant.
+ * Makes the Drizzle database of one tenant: `(client) => drizzle({ client, schema })`. The type of `client` is `never`
+ * because that fits every Drizzle driver in every version. `tenant` is null for a database of no tenant.
  */
 export type DrizzleFactory = (client: never, context: { readonly tenant: Tenant | null }) => object
 
@@ -133,7 +133,8 @@ export const configSchema = z.object({
   authorize: code<AuthorizeFunction>('(tenant, request) => boolean', 'May the caller act for this tenant?'),
   drizzle: code<DrizzleFactory>(
     '(client, { tenant }) => database',
-    'Makes the Drizzle database: `(client) => drizzle({ client, schema })`, with `relations` instead in Drizzle 1.0. Without it, one without tables.',
+    'Makes the Drizzle database: `(client) => drizzle({ client, schema })`, with `relations` instead in Drizzle 1.0. ' +
+      'Without it, one without tables.',
   ),
   migrations: z
     .string()

@@ -37,7 +37,7 @@ export function fromText(text: string | undefined, kind: TextKind): unknown {
   return readers[kind](trimmed)
 }
 
-/** The candidate most like `word`, for "did you mean"; `undefined` when none is near. Case, `_` and the prefix do not count. */
+/** The candidate most like `word`, for "did you mean"; `undefined` if none is. Case, `_` and prefix do not count. */
 export function closest(word: string, candidates: readonly string[]): string | undefined {
   const near = candidates
     .map((candidate) => ({ candidate, distance: distanceOf(plain(word), plain(candidate)) }))
