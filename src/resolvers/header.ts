@@ -10,6 +10,9 @@ export interface HeaderResolverOptions {
 
 const DEFAULT_NAME = 'x-tenant-id'
 
+/** Longer values are refused unread; an identifier has 63 characters at most. */
+const MAX_LENGTH = 512
+
 /** Headers that Node joins in its own way or, when repeated, silently cuts to the first one. */
 const unusable = new Set([
   'age',
@@ -47,7 +50,7 @@ export function headerResolver({ name = DEFAULT_NAME }: HeaderResolverOptions = 
     resolve: function resolveHeader({ headers }) {
       const value = headers[header]
       if (value === undefined) return undefined
-      return typeof value === 'string' ? trimBlanks(value) : ''
+      return typeof value === 'string' && value.length <= MAX_LENGTH ? trimBlanks(value) : ''
     },
   })
 }

@@ -65,6 +65,11 @@ describe('headerResolver', () => {
     expect(() => headerResolver({ name })).toThrowError(expect.objectContaining({ code: 'TENANCY_ERR_CONFIG_INVALID' }))
   })
 
+  it('does not read on in an over-long value, even one that is blank but for the slug', () => {
+    expect(identify(resolver, { headers: { 'x-tenant-id': `${' '.repeat(508)}acme` } })).toBe('acme')
+    expect(identify(resolver, { headers: { 'x-tenant-id': `${' '.repeat(509)}acme` } })).toBeUndefined()
+  })
+
   it('is frozen and named', () => {
     expect(Object.isFrozen(resolver)).toBe(true)
     expect(resolver.name).toBe('header')
