@@ -22,7 +22,6 @@ const table = {
 
   TENANCY_ERR_TENANT_UNKNOWN: [400, 'The tenant of this request could not be determined.'],
   TENANCY_ERR_TENANT_SUSPENDED: [403, 'This tenant is suspended.'],
-  TENANCY_ERR_FORBIDDEN: [403, 'This caller may not act for the tenant of this request.'],
   TENANCY_ERR_NO_TENANT: [
     500,
     'No tenant in the current context. Call this inside a tenant request or `runWithTenant()`.',
@@ -43,7 +42,6 @@ const table = {
   TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database cannot be reached.'],
   TENANCY_ERR_POOL_TIMEOUT: [503, 'No database connection became free within %s ms.'],
 
-  TENANCY_ERR_BASELINE: [500, 'The serving database role breaks the baseline rule (no scope, no data):\n%s'],
   TENANCY_ERR_NAMESPACE_EXISTS: [
     500,
     'The namespace %s exists already and was not created for this tenant. It is never adopted silently.',

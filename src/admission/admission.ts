@@ -30,11 +30,15 @@ export interface AdmissionOptions<TRequest extends ResolvableRequest> {
  *
  * @throws TENANCY_ERR_TENANT_UNKNOWN, TENANCY_ERR_TENANT_SUSPENDED, TENANCY_ERR_STORE_UNAVAILABLE
  */
-export function createAdmission<TRequest extends ResolvableRequest>({ resolver, tenants, authorize }: AdmissionOptions<TRequest>) {
+export function createAdmission<TRequest extends ResolvableRequest>({
+  resolver,
+  tenants,
+  authorize,
+}: AdmissionOptions<TRequest>): (request: TRequest) => Tenant | Promise<Tenant> {
   const admit = (tenant: Tenant | null | undefined, request: TRequest): Tenant | Promise<Tenant> => {
     if (tenant?.status !== 'active' && tenant?.status !== 'suspended') throw tenancyError('TENANCY_ERR_TENANT_UNKNOWN')
     const accepted = authorize === undefined || authorize(tenant, request)
-    return typeof accepted === 'boolean' ? accept(tenant, accepted) : accepted.then((answer) => accept(tenant, answer))
+    return accepted instanceof Promise ? accepted.then((answer) => accept(tenant, answer)) : accept(tenant, accepted)
   }
   const lookUp = (claim: string | undefined, request: TRequest): Tenant | Promise<Tenant> => {
     const identifier = parseIdentifier(claim)

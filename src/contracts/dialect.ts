@@ -39,7 +39,7 @@ export interface DatabaseServer {
   /**
    * Connects and verifies the baseline rule. Retryable after a failure.
    * @returns warnings for the log
-   * @throws TENANCY_ERR_DATABASE_UNAVAILABLE, TENANCY_ERR_PEER_MISSING, TENANCY_ERR_BASELINE
+   * @throws TENANCY_ERR_DATABASE_UNAVAILABLE, TENANCY_ERR_PEER_MISSING
    */
   open(): Promise<readonly string[]>
   readonly admin: AdminConnection

@@ -39,12 +39,18 @@ export interface TenantDatabases {
 /** What we rely on of every Drizzle database, in both versions. */
 interface DrizzleDatabase {
   readonly $client?: unknown
-  readonly $cache?: { readonly invalidate?: unknown }
+  readonly $cache?: unknown
   transaction(work: (transaction: DrizzleDatabase) => unknown, ...options: unknown[]): unknown
 }
 
 /** Builds and keeps the Drizzle databases of tenants, each bound to its tenant for ever. */
-export function createTenantDatabases({ server, strategy, factory, handles, revoked }: TenantDatabasesOptions): TenantDatabases {
+export function createTenantDatabases({
+  server,
+  strategy,
+  factory,
+  handles,
+  revoked,
+}: TenantDatabasesOptions): TenantDatabases {
   const built = new WeakSet<object>()
   const guardOf = (id: string) => () => {
     if (revoked.has(id)) throw tenancyError('TENANCY_ERR_TENANT_REVOKED')
@@ -86,19 +92,17 @@ export function createTenantDatabases({ server, strategy, factory, handles, revo
 function assertSafe(database: object, client: object, built: WeakSet<object>): void {
   const unsafe = (reason: string) => tenancyError('TENANCY_ERR_DRIZZLE_FACTORY', [reason])
   if (typeof database !== 'object' || database === null) throw unsafe('it must return a Drizzle database.')
-  if (built.has(database)) throw unsafe('it returned the same database for two tenants. Build one from each `client` it is given.')
+  if (built.has(database))
+    throw unsafe('it returned the same database for two tenants. Build one from each `client` it is given.')
   const { $client, $cache, transaction } = database as DrizzleDatabase
   if ($client !== client) {
-    throw unsafe('its database does not use the `client` it was given. Write `drizzle({ client, … })`; drizzle-orm 1.0 ignores `drizzle(client)`.')
+    throw unsafe(
+      'its database does not use the `client` it was given. Write `drizzle({ client, … })`; drizzle-orm 1.0 ignores `drizzle(client)`.',
+    )
   }
   // Drizzle's query cache is keyed by SQL and parameters, without the tenant: it hands one tenant another's rows.
-  if ($cache !== undefined && !isNoCache($cache)) throw unsafe("Drizzle's query cache does not know tenants. Leave `cache` out.")
+  if ($cache !== undefined) throw unsafe("Drizzle's query cache does not know tenants. Leave `cache` out.")
   if (typeof transaction !== 'function') throw unsafe('its database has no `transaction()`.')
-}
-
-/** Without a `cache` option Drizzle leaves `undefined` there. */
-function isNoCache(cache: object): boolean {
-  return Object.keys(cache).length === 0
 }
 
 /** Makes `getTenantDb()` inside a transaction's callback that transaction, at every depth. */

@@ -67,7 +67,8 @@ function savepointClient(client: TenantClient, savepoint: string): object {
     const statement = queryConfig(config, values)
     const control = statementKind(statement.text)
     if (control.kind === 'begin') {
-      if (control.options !== '' || open) return Promise.reject(tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction takes no options']))
+      if (control.options !== '' || open)
+        return Promise.reject(tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction takes no options']))
       open = true
       return client.query(`savepoint ${savepoint}`)
     }

@@ -52,13 +52,19 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
   }
   const session = (scope: Scope, guard: Guard): TenantSession => {
     const { shared, queries } = parts()
-    return Object.freeze({ queries, scope: wireScope(shared.pg, scopeSql(scope)), guard, onStatement: options.onStatement })
+    return Object.freeze({
+      queries,
+      scope: wireScope(shared.pg, scopeSql(scope)),
+      guard,
+      onStatement: options.onStatement,
+    })
   }
   const admin: AdminConnection = Object.freeze({
     get client() {
       return parts().admin.pool
     },
-    query: <TRow>(text: string, parameters?: readonly unknown[]) => withClient(parts().admin, queryOn)<TRow>(text, parameters),
+    query: <TRow>(text: string, parameters?: readonly unknown[]) =>
+      withClient(parts().admin, queryOn)<TRow>(text, parameters),
     transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().admin, work),
   })
 
@@ -70,10 +76,16 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
       const ready = opened ?? (await load(options))
       try {
         const adminRole = await currentRole(ready.admin)
-        const baseline = await checkBaseline(withClient(ready.shared, queryOn), { registrySchema: options.registrySchema, adminRole })
+        const baseline = await checkBaseline(withClient(ready.shared, queryOn), {
+          registrySchema: options.registrySchema,
+          adminRole,
+        })
         servingRole = baseline.role === adminRole ? undefined : baseline.role
         opened = ready
-        return baseline.breaches.map((breach) => `Baseline rule: without a scope the serving role ${JSON.stringify(baseline.role)} must reach nothing, but ${breach}.`)
+        return baseline.breaches.map(
+          (breach) =>
+            `Baseline rule: without a scope the serving role ${JSON.stringify(baseline.role)} must reach nothing, but ${breach}.`,
+        )
       } catch (error) {
         if (opened === undefined) await Promise.allSettled([ready.shared.pool.end(), ready.admin.pool.end()])
         throw error
@@ -84,7 +96,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().shared, session(scope, guard)),
     drizzle: (client: object) => parts().drizzle({ client }),
 
-    inNamespace: (scope, work) => inTransaction(parts().admin, async (query) => work(await openNamespaceSession(query, scope, { servingRole }))),
+    inNamespace: (scope, work) =>
+      inTransaction(parts().admin, async (query) => work(await openNamespaceSession(query, scope, { servingRole }))),
     rewriteDdl,
 
     async ping() {
@@ -106,7 +119,13 @@ async function load(options: PgServerOptions): Promise<Opened> {
   const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/node-postgres'))
   const open = (connectionString: string, min: number, max: number): SharedPool => {
     const timeoutMs = options.poolTimeout * 1000
-    const pool = new pg.Pool({ connectionString, min, max, connectionTimeoutMillis: timeoutMs, maxLifetimeSeconds: options.poolRecycle })
+    const pool = new pg.Pool({
+      connectionString,
+      min,
+      max,
+      connectionTimeoutMillis: timeoutMs,
+      maxLifetimeSeconds: options.poolRecycle,
+    })
     // An idle connection that dies is replaced by the pool; the next statement tells if the server is gone.
     pool.on('error', () => {})
     return Object.freeze({ pg, pool, timeoutMs })
@@ -136,7 +155,8 @@ function queryOn(client: PgClient): AdminConnection['query'] {
   return async <TRow>(text: string, parameters: readonly unknown[] = []) => {
     try {
       // Without parameters the simple protocol, which takes a migration of several statements.
-      const result: PgResult | PgResult[] = parameters.length > 0 ? await client.query(text, parameters) : await client.query(text)
+      const result: PgResult | PgResult[] =
+        parameters.length > 0 ? await client.query(text, parameters) : await client.query(text)
       return (Array.isArray(result) ? (result.at(-1)?.rows ?? []) : result.rows) as TRow[]
     } catch (error) {
       throw statementFailure(error)
@@ -182,7 +202,9 @@ async function inTransaction<T>(pool: SharedPool, work: (query: AdminConnection[
 
 function connect({ pool, timeoutMs }: SharedPool): Promise<PgClient> {
   return new Promise((resolve, reject) => {
-    pool.connect((failure, client) => (client === undefined ? reject(checkoutFailure(failure, timeoutMs)) : resolve(client)))
+    pool.connect((failure, client) =>
+      client === undefined ? reject(checkoutFailure(failure, timeoutMs)) : resolve(client),
+    )
   })
 }
 

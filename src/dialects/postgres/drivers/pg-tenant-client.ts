@@ -24,7 +24,17 @@ type Callback = (error: unknown, result?: PgResult) => void
 type State = 'idle' | 'open' | 'finished' | 'released'
 
 /** Commands after which a session is no longer as we lent it. Its connection is not handed on. */
-const SESSION_COMMANDS = new Set(['SET', 'RESET', 'DISCARD', 'LISTEN', 'UNLISTEN', 'PREPARE', 'DEALLOCATE', 'DECLARE', 'LOAD'])
+const SESSION_COMMANDS = new Set([
+  'SET',
+  'RESET',
+  'DISCARD',
+  'LISTEN',
+  'UNLISTEN',
+  'PREPARE',
+  'DEALLOCATE',
+  'DECLARE',
+  'LOAD',
+])
 
 /** The answer to the ROLLBACK that Drizzle sends after a transaction that is over already. */
 const NOTHING_TO_ROLL_BACK: PgResult = Object.freeze({ command: 'ROLLBACK', rows: [], rowCount: null })
@@ -61,7 +71,11 @@ export class TenantClient extends EventEmitter {
   }
 
   /** pg's `client.query`: a text, a config, a cursor or a stream. */
-  query(config: string | PgQueryConfig | PgSubmittable, values?: readonly unknown[] | Callback, callback?: Callback): unknown {
+  query(
+    config: string | PgQueryConfig | PgSubmittable,
+    values?: readonly unknown[] | Callback,
+    callback?: Callback,
+  ): unknown {
     if (typeof config === 'object' && 'submit' in config) return this.#submit(config)
     const done = typeof values === 'function' ? values : callback
     const result = this.#enqueue(queryConfig(config, typeof values === 'function' ? undefined : values))
@@ -102,7 +116,8 @@ export class TenantClient extends EventEmitter {
   }
 
   async #begin(options: string): Promise<PgResult> {
-    if (this.#state === 'open') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['BEGIN inside a transaction; nest `transaction()` instead'])
+    if (this.#state === 'open')
+      throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['BEGIN inside a transaction; nest `transaction()` instead'])
     try {
       this.#session.guard()
       const results = await this.#client.query(`begin ${options};${this.#session.scope.setLocal}`)
@@ -138,7 +153,9 @@ export class TenantClient extends EventEmitter {
       this.#state = 'idle'
       return result
     } catch (error) {
-      await this.#inTransaction({ text: 'rollback' }, { kind: 'rollback' }).catch((cause: Error) => (this.#tainted = cause))
+      await this.#inTransaction({ text: 'rollback' }, { kind: 'rollback' }).catch(
+        (cause: Error) => (this.#tainted = cause),
+      )
       this.#state = 'idle'
       throw error
     }

@@ -31,15 +31,22 @@ export function tenantPool(shared: SharedPool, session: TenantSession): object {
   const connect = (callback?: ConnectCallback) => {
     const client = connectTenant(shared, session)
     if (callback === undefined) return client
-    client.then((value) => callback(undefined, value, value.release), (error: unknown) => callback(error, undefined, () => {}))
+    client.then(
+      (value) => callback(undefined, value, value.release),
+      (error: unknown) => callback(error, undefined, () => {}),
+    )
     return undefined
   }
   return poolShaped(shared.pg, { query, connect })
 }
 
 /** An object with these members that passes for a `pg.Pool`, and whose pool can be neither ended nor reached. */
-export function poolShaped({ Pool }: PgModule, members: { readonly query: unknown; readonly connect: unknown }): object {
-  const end = () => Promise.reject(tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['the shared pool ends with the app, not by hand']))
+export function poolShaped(
+  { Pool }: PgModule,
+  members: { readonly query: unknown; readonly connect: unknown },
+): object {
+  const end = () =>
+    Promise.reject(tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['the shared pool ends with the app, not by hand']))
   return Object.freeze(Object.assign(Object.create(Pool.prototype) as object, { ...members, end }))
 }
 
@@ -50,11 +57,18 @@ export async function connectTenant(shared: SharedPool, session: TenantSession):
 }
 
 /** One statement on the shared pool: a connection for just as long, one network turn. */
-function run(shared: SharedPool, session: TenantSession, config: string | PgQueryConfig, values?: readonly unknown[]): Promise<PgResult> {
+function run(
+  shared: SharedPool,
+  session: TenantSession,
+  config: string | PgQueryConfig,
+  values?: readonly unknown[],
+): Promise<PgResult> {
   try {
     session.guard()
     if (typeof config === 'object' && 'submit' in config) {
-      throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a cursor needs a connection of its own: `await pool.connect()`'])
+      throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [
+        'a cursor needs a connection of its own: `await pool.connect()`',
+      ])
     }
     const statement = queryConfig(config, values)
     const { kind } = statementKind(statement.text)
@@ -79,7 +93,11 @@ async function runProcedure(shared: SharedPool, session: TenantSession, config: 
 }
 
 // Callbacks, not awaits: this is the path of every statement.
-function runInOneFlush({ pool, timeoutMs }: SharedPool, session: TenantSession, config: PgQueryConfig): Promise<PgResult> {
+function runInOneFlush(
+  { pool, timeoutMs }: SharedPool,
+  session: TenantSession,
+  config: PgQueryConfig,
+): Promise<PgResult> {
   return new Promise((resolve, reject) => {
     pool.connect((failure, client) => {
       if (client === undefined) {

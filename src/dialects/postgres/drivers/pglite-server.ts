@@ -8,7 +8,15 @@ import { openNamespaceSession } from '../namespace-session.ts'
 import { quoteIdentifier } from '../quote.ts'
 import { rewriteDdl } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
-import { joinable, type OpenTransaction, PGLITE_SERVING_ROLE, pgliteLazyTransaction, type PgliteSession, type PgliteShared, pgliteTenantClient } from './pglite-tenant-client.ts'
+import {
+  joinable,
+  type OpenTransaction,
+  PGLITE_SERVING_ROLE,
+  pgliteLazyTransaction,
+  type PgliteSession,
+  type PgliteShared,
+  pgliteTenantClient,
+} from './pglite-tenant-client.ts'
 import type { Pglite, PgliteQueryOptions, PgliteTransaction } from './pglite-types.ts'
 
 /** Options of {@link createPgliteServer}. */
@@ -42,7 +50,8 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     get client() {
       return adminClient(parts().shared)
     },
-    query: <TRow>(text: string, parameters?: readonly unknown[]) => asAdmin(parts().shared, (open) => run<TRow>(open.transaction, text, parameters)),
+    query: <TRow>(text: string, parameters?: readonly unknown[]) =>
+      asAdmin(parts().shared, (open) => run<TRow>(open.transaction, text, parameters)),
     transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) =>
       asAdmin(parts().shared, (open) => work((text, parameters) => run(open.transaction, text, parameters))),
   })
@@ -57,13 +66,18 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
         (text, parameters) => opened!.shared.pglite.transaction((transaction) => run(transaction, text, parameters)),
         { registrySchema: options.registrySchema, adminRole: 'postgres' },
       )
-      return breaches.map((breach) => `Baseline rule: without a scope the embedded serving role must reach nothing, but ${breach}.`)
+      return breaches.map(
+        (breach) => `Baseline rule: without a scope the embedded serving role must reach nothing, but ${breach}.`,
+      )
     },
 
     client: (scope: Scope, guard: Guard) => pgliteTenantClient(parts().shared, session(scope, guard)),
     lazyTransaction: (scope: Scope, guard: Guard) => pgliteLazyTransaction(parts().shared, session(scope, guard)),
     drizzle: (client: object) => parts().drizzle({ client }),
-    inNamespace: (scope, work) => admin.transaction(async (query) => work(await openNamespaceSession(query, scope, { servingRole: PGLITE_SERVING_ROLE }))),
+    inNamespace: (scope, work) =>
+      admin.transaction(async (query) =>
+        work(await openNamespaceSession(query, scope, { servingRole: PGLITE_SERVING_ROLE })),
+      ),
     rewriteDdl,
 
     async ping() {
@@ -128,7 +142,11 @@ async function asAdmin<T>(shared: PgliteShared, work: (open: OpenTransaction) =>
   )
 }
 
-async function run<TRow>(transaction: PgliteTransaction, text: string, parameters: readonly unknown[] = []): Promise<TRow[]> {
+async function run<TRow>(
+  transaction: PgliteTransaction,
+  text: string,
+  parameters: readonly unknown[] = [],
+): Promise<TRow[]> {
   if (parameters.length > 0) return (await transaction.query(text, parameters)).rows as TRow[]
   const results = await transaction.exec(text)
   return (results.at(-1)?.rows ?? []) as TRow[]
@@ -138,6 +156,7 @@ async function run<TRow>(transaction: PgliteTransaction, text: string, parameter
 function adminClient(shared: PgliteShared): object {
   const query = (text: string, parameters?: readonly unknown[], options?: PgliteQueryOptions) =>
     asAdmin(shared, ({ transaction }) => transaction.query(text, parameters, options))
-  const transaction = <T>(work: (transaction: PgliteTransaction) => Promise<T>) => asAdmin(shared, (open) => work(open.transaction))
+  const transaction = <T>(work: (transaction: PgliteTransaction) => Promise<T>) =>
+    asAdmin(shared, (open) => work(open.transaction))
   return Object.freeze({ query, transaction })
 }

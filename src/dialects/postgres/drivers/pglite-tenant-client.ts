@@ -111,7 +111,11 @@ export function joinable(shared: PgliteShared, tenantId: string | undefined): Op
 }
 
 /** Runs `work` in a transaction that has the tenant's scope. */
-function scoped<T>(shared: PgliteShared, { tenantId, scope }: PgliteSession, work: (open: OpenTransaction) => Promise<T>): Promise<T> {
+function scoped<T>(
+  shared: PgliteShared,
+  { tenantId, scope }: PgliteSession,
+  work: (open: OpenTransaction) => Promise<T>,
+): Promise<T> {
   return shared.mutex.run(() =>
     shared.pglite.transaction(async (transaction) => {
       await transaction.query(`${scope.text}, set_config('role', '${PGLITE_SERVING_ROLE}', true)`, [...scope.values])
@@ -125,7 +129,13 @@ function scoped<T>(shared: PgliteShared, { tenantId, scope }: PgliteSession, wor
   )
 }
 
-async function statement(open: OpenTransaction, session: PgliteSession, text: string, parameters: readonly unknown[] | undefined, options: PgliteQueryOptions | undefined): Promise<PgliteResult> {
+async function statement(
+  open: OpenTransaction,
+  session: PgliteSession,
+  text: string,
+  parameters: readonly unknown[] | undefined,
+  options: PgliteQueryOptions | undefined,
+): Promise<PgliteResult> {
   if (open.finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
   check(session, text)
   session.onStatement?.(text)
@@ -147,7 +157,11 @@ function facade(open: OpenTransaction, session: PgliteSession): object {
 
 let savepoints = 0
 
-async function inSavepoint<T>(open: OpenTransaction, session: PgliteSession, work: (transaction: object) => Promise<T>): Promise<T> {
+async function inSavepoint<T>(
+  open: OpenTransaction,
+  session: PgliteSession,
+  work: (transaction: object) => Promise<T>,
+): Promise<T> {
   session.guard()
   if (open.finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
   const name = `tenancy_${++savepoints}`

@@ -1,0 +1,101 @@
+import { randomUUID } from 'node:crypto'
+import type { DatabaseServer } from '../contracts/dialect.ts'
+import type { IsolationStrategy } from '../contracts/isolation.ts'
+import type { Migration } from '../contracts/migrator.ts'
+import type { TenantStore } from '../contracts/store.ts'
+import type { Tenant } from '../contracts/tenant.ts'
+import { isTenancyError, tenancyError } from '../errors.ts'
+import { migrateNamespace } from '../migrations/runner.ts'
+import { assertRegistrable } from '../util/identifier.ts'
+
+/** A tenant to be. */
+export interface Registration {
+  /** 3 to 63 characters: a lower-case letter, then letters, digits and hyphens; not reserved. */
+  readonly identifier: string
+  /** 1 to 255 characters. Default: the identifier. */
+  readonly name?: string
+  /** Free notes of the application. Default empty. */
+  readonly metadata?: Readonly<Record<string, unknown>>
+}
+
+/** Options of {@link createRegistration}. */
+export interface RegistrationOptions {
+  readonly store: TenantStore
+  readonly strategy: IsolationStrategy
+  readonly server: DatabaseServer
+  readonly migrations: readonly Migration[]
+  readonly reserved: ReadonlySet<string>
+  readonly initialStatus: 'active' | 'suspended'
+}
+
+/** How tenants come into being. */
+export interface RegistrationService {
+  /**
+   * Makes a tenant: the row as `provisioning`, which nobody serves; its schema with all migrations in one transaction;
+   * then the configured status. A failure leaves nothing behind.
+   */
+  register(registration: Registration): Promise<Tenant>
+  /** The tenant, made if it does not exist, finished if a crash left it half-made, and migrated. */
+  ensure(registration: Registration): Promise<Tenant>
+}
+
+/** Builds the {@link RegistrationService}. */
+export function createRegistration(options: RegistrationOptions): RegistrationService {
+  const { store, strategy, reserved, initialStatus } = options
+
+  const register = async ({ identifier, name = identifier, metadata = {} }: Registration): Promise<Tenant> => {
+    assertRegistrable(identifier, reserved)
+    const id = randomUUID()
+    const tenant = await store.insert({
+      id,
+      identifier,
+      name,
+      metadata,
+      status: 'provisioning',
+      placement: strategy.place(id),
+    })
+    try {
+      await provision(options, tenant)
+    } catch (error) {
+      await store.discard(id).catch(() => false)
+      throw isTenancyError(error) ? error : tenancyError('TENANCY_ERR_PROVISION_FAILED', [], error)
+    }
+    return store.setStatus(id, initialStatus)
+  }
+
+  const ensure = async (registration: Registration): Promise<Tenant> => {
+    const found = await store.getByIdentifier(registration.identifier)
+    if (found !== undefined) return finish(options, found)
+    try {
+      return await register(registration)
+    } catch (error) {
+      if (!isTenancyError(error, 'TENANCY_ERR_TENANT_EXISTS')) throw error
+      const winner = await store.getByIdentifier(registration.identifier)
+      if (winner === undefined) throw error
+      return finish(options, winner)
+    }
+  }
+
+  return Object.freeze({ register, ensure })
+}
+
+/** Migrates a tenant that exists; one that is half-made is finished, whoever began it. */
+async function finish(options: RegistrationOptions, tenant: Tenant): Promise<Tenant> {
+  if (tenant.status !== 'provisioning' && tenant.status !== 'active' && tenant.status !== 'suspended') {
+    throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [tenant.status, options.initialStatus])
+  }
+  await provision(options, tenant)
+  if (tenant.status !== 'provisioning') return tenant
+  try {
+    return await options.store.setStatus(tenant.id, options.initialStatus)
+  } catch (error) {
+    // Another process that was registering it came first.
+    const now = await options.store.getById(tenant.id)
+    if (now === undefined || now.status === 'provisioning') throw error
+    return now
+  }
+}
+
+async function provision({ server, strategy, migrations }: RegistrationOptions, tenant: Tenant): Promise<void> {
+  await migrateNamespace({ server, scope: strategy.scope(tenant), migrations })
+}

@@ -1,0 +1,31 @@
+import type { TenancyConfig } from './config.ts'
+import type { DatabaseServer } from './contracts/dialect.ts'
+import { createPgServer } from './dialects/postgres/drivers/pg-server.ts'
+import { createPgliteServer } from './dialects/postgres/drivers/pglite-server.ts'
+
+const EMBEDDED = 'pglite:'
+
+/** The server that `databaseUrl` names, not opened yet. */
+export function openServer(config: TenancyConfig, onStatement: ((text: string) => void) | undefined): DatabaseServer {
+  const url = config.databaseUrl.reveal()
+  if (url.startsWith(EMBEDDED)) {
+    const folder = url.slice(EMBEDDED.length)
+    return createPgliteServer({
+      folder: folder === 'memory' ? undefined : folder,
+      registrySchema: config.registrySchema,
+      extensionsSchema: config.extensionsSchema,
+      poolTimeout: config.databasePoolTimeout,
+      onStatement,
+    })
+  }
+  return createPgServer({
+    url,
+    adminUrl: config.adminDatabaseUrl.reveal(),
+    poolSize: config.databasePoolSize,
+    maxOverflow: config.databaseMaxOverflow,
+    poolTimeout: config.databasePoolTimeout,
+    poolRecycle: config.databasePoolRecycle,
+    registrySchema: config.registrySchema,
+    onStatement,
+  })
+}

@@ -1,0 +1,225 @@
+import { assertServed } from './admission/admission.ts'
+import { createLru } from './cache/lru.ts'
+import { createTenantCache } from './cache/tenant-cache.ts'
+import type { TenancyConfig } from './config.ts'
+import {
+  addInstance,
+  type ContextInstance,
+  removeInstance,
+  runInContext,
+  TenancyContext,
+  type TenantRef,
+} from './context.ts'
+import type { CacheStats } from './contracts/cache.ts'
+import type { DatabaseServer, PoolStats } from './contracts/dialect.ts'
+import type { ListOptions, TenantPage } from './contracts/store.ts'
+import type { Tenant, TenantPatch } from './contracts/tenant.ts'
+import { findTenancyError, tenancyError, type TenancyErrorCode } from './errors.ts'
+import { schemaStrategy } from './isolation/schema.ts'
+import {
+  createTenantDatabases,
+  type DrizzleFactory,
+  type RequestTransaction,
+  type TenantDatabases,
+} from './isolation/tenant-databases.ts'
+import { createRegistration, type Registration, type RegistrationService } from './lifecycle/registration.ts'
+import { readMigrations } from './migrations/reader.ts'
+import type { TenantDb } from './register.ts'
+import { openServer } from './servers.ts'
+import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
+import { createDrizzlePostgresTenantStore } from './tenants/drizzle-postgres-store.ts'
+import { disposeAll } from './util/disposal.ts'
+import { assertRegistrable } from './util/identifier.ts'
+
+/** Whether a dependency answers. */
+export interface HealthCheck {
+  readonly ok: boolean
+  /** What it failed with. */
+  readonly code?: TenancyErrorCode | 'UNKNOWN'
+}
+
+/** The state of everything a request may need. */
+export interface Health {
+  readonly ok: boolean
+  readonly checks: { readonly database: HealthCheck; readonly store: HealthCheck }
+}
+
+/** Counters since the start and sizes now. */
+export interface Metrics {
+  readonly cache: CacheStats
+  readonly pools: Readonly<Record<string, PoolStats>>
+  /** Tenants whose database object is held. */
+  readonly databases: number
+}
+
+/** `app.tenancy`. Every verb starts the instance if it is not running yet. */
+export interface Tenancy {
+  /**
+   * Makes a tenant with its namespace and all migrations; a failure leaves nothing behind.
+   * @throws TENANCY_ERR_TENANT_EXISTS, TENANCY_ERR_IDENTIFIER_INVALID, TENANCY_ERR_MIGRATION_FAILED,
+   * TENANCY_ERR_MIGRATION_REFUSED, TENANCY_ERR_PROVISION_FAILED
+   */
+  register(registration: Registration): Promise<Tenant>
+  /** The tenant, registered if it does not exist; pending migrations are applied either way. */
+  ensure(registration: Registration): Promise<Tenant>
+  /** The tenant whatever its status, or `undefined`. */
+  get(ref: TenantRef): Promise<Tenant | undefined>
+  /** Tenants, newest first, by pages. */
+  list(options?: ListOptions): Promise<TenantPage>
+  /** Changes name, identifier or metadata. @throws TENANCY_ERR_TENANT_CONFLICT when `expectedVersion` is stale */
+  update(ref: TenantRef, patch: TenantPatch, expectedVersion?: number): Promise<Tenant>
+  /** Stops serving a tenant: at once in this process, also for database handles that are held. */
+  suspend(ref: TenantRef): Promise<Tenant>
+  /** Serves a suspended tenant again. */
+  activate(ref: TenantRef): Promise<Tenant>
+  /** Marks a tenant as deleted: nobody is served, the data stays. There is no way back. */
+  delete(ref: TenantRef): Promise<Tenant>
+  /** Runs `work` as a tenant of this instance, like `runWithTenant`. */
+  run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
+  /** The unscoped Drizzle database with the admin rights. For your own administration, never for a request's data. */
+  adminDb(): Promise<TenantDb>
+  /** Asks the database and the tenant store. Never throws. */
+  health(): Promise<Health>
+  getMetrics(): Metrics
+}
+
+/** A {@link Tenancy} with what the plugin needs of it. */
+export interface TenancyInstance extends Tenancy, ContextInstance {
+  readonly lookup: Pick<CachedTenantStore, 'peek' | 'resolve'>
+  /** Connects, verifies, prepares the registry. Once; a failure may be retried. */
+  start(): Promise<void>
+  transactionOf(tenant: Tenant): RequestTransaction
+  /** Closes every part within the deadline of the config; failures are logged. */
+  close(): Promise<void>
+}
+
+/** The part of a logger that is used. */
+export interface Log {
+  debug(details: object, message: string): void
+  warn(message: string): void
+  error(details: object, message: string): void
+}
+
+/** Builds an instance. Pure: connections are made by `start()`. */
+export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance {
+  const server: DatabaseServer = openServer(
+    config,
+    config.databaseEcho ? (statement) => log.debug({ statement }, 'tenant statement') : undefined,
+  )
+  const strategy = schemaStrategy(config)
+  const revoked = new Set<string>()
+  const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
+  const store = createCachedTenantStore({
+    store: createDrizzlePostgresTenantStore({
+      admin: server.admin,
+      drizzle: server.drizzle,
+      schema: config.registrySchema,
+    }),
+    cache,
+    onChange: ({ id, status }) => void (status === 'active' ? revoked.delete(id) : revoked.add(id)),
+  })
+  const handles = createLru<object>({ max: config.l1CacheMaxSize })
+  const factory = (config.drizzle as DrizzleFactory | undefined) ?? ((client) => server.drizzle(client) as object)
+  const databases: TenantDatabases = createTenantDatabases({ server, strategy, factory, handles, revoked })
+
+  let registration: RegistrationService | undefined
+  let starting: Promise<void> | undefined
+  let closed = false
+
+  const boot = async (): Promise<void> => {
+    for (const warning of await server.open()) log.warn(warning)
+    await store.initialize()
+    const migrations = config.migrations === undefined ? [] : await readMigrations(config.migrations)
+    const reserved = new Set(config.reservedIdentifiers)
+    registration = createRegistration({
+      store,
+      strategy,
+      server,
+      migrations,
+      reserved,
+      initialStatus: config.defaultTenantStatus,
+    })
+    addInstance(instance)
+  }
+  const start = (): Promise<void> => {
+    if (closed) return Promise.reject(tenancyError('TENANCY_ERR_CLOSED'))
+    starting ??= boot().catch((error: unknown) => {
+      starting = undefined
+      throw error
+    })
+    return starting
+  }
+  const registrations = async (): Promise<RegistrationService> => {
+    await start()
+    return registration as RegistrationService
+  }
+  const idOf = async (ref: TenantRef): Promise<string> => {
+    await start()
+    if (typeof ref !== 'string') return ref.id
+    const tenant = await store.getByIdentifier(ref)
+    if (tenant === undefined) throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
+    return tenant.id
+  }
+
+  const instance: TenancyInstance = Object.freeze({
+    register: async (input: Registration) => (await registrations()).register(input),
+    ensure: async (input: Registration) => (await registrations()).ensure(input),
+    async get(ref: TenantRef) {
+      await start()
+      return typeof ref === 'string' ? store.getByIdentifier(ref) : store.getById(ref.id)
+    },
+    async list(options?: ListOptions) {
+      await start()
+      return store.list(options)
+    },
+    async update(ref: TenantRef, patch: TenantPatch, expectedVersion?: number) {
+      if (patch.identifier !== undefined) assertRegistrable(patch.identifier, new Set(config.reservedIdentifiers))
+      return store.update(await idOf(ref), patch, expectedVersion)
+    },
+    suspend: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'suspended'),
+    activate: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'active'),
+    delete: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'deleted'),
+
+    async run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T> {
+      await start()
+      const tenant = assertServed(await (typeof ref === 'string' ? store.resolve(ref) : store.resolveById(ref.id)))
+      return runInContext(new TenancyContext(instance, tenant), () => work(tenant))
+    },
+    async adminDb() {
+      await start()
+      return databases.admin() as TenantDb
+    },
+    async health() {
+      const [database, registry] = await Promise.all([probe(start, server.ping), probe(start, store.ping)])
+      return { ok: database.ok && registry.ok, checks: { database, store: registry } }
+    },
+    getMetrics: () => ({ cache: cache.stats(), pools: server.stats(), databases: handles.size }),
+
+    lookup: store,
+    start,
+    databaseOf: databases.of,
+    transactionOf: databases.transactionOf,
+    async close() {
+      closed = true
+      removeInstance(instance)
+      const parts = [
+        { name: 'tenant store', close: () => store.close() },
+        { name: 'database', close: () => server.close() },
+      ]
+      for (const { name, error } of await disposeAll(parts, config.closeTimeoutSeconds * 1000)) {
+        log.error({ error }, `fastify-tenancy could not close the ${name}`)
+      }
+    },
+  })
+  return instance
+}
+
+async function probe(start: () => Promise<void>, ask: () => Promise<void>): Promise<HealthCheck> {
+  try {
+    await start()
+    await ask()
+    return { ok: true }
+  } catch (error) {
+    return { ok: false, code: findTenancyError(error)?.code ?? 'UNKNOWN' }
+  }
+}

@@ -1,0 +1,67 @@
+import { randomUUID } from 'node:crypto'
+import pg from 'pg'
+import type { DatabaseServer } from '../../src/contracts/dialect.ts'
+import type { Scope } from '../../src/contracts/isolation.ts'
+import { createPgServer } from '../../src/dialects/postgres/drivers/pg-server.ts'
+import { rolesScript } from '../../src/dialects/postgres/roles-script.ts'
+import { schemaStrategy } from '../../src/isolation/schema.ts'
+import { createTestDatabase, type TestDatabase } from '../servers/database.ts'
+
+/** An empty database with the product's own baseline: serving role without any right, admin role that owns schemas. */
+export async function baselineDatabase(superuserUrl: string): Promise<TestDatabase> {
+  const database = await createTestDatabase(superuserUrl)
+  await asSuperuser(database, (client) =>
+    client.query(
+      rolesScript({ database: database.database, servingRole: database.appRole, adminRole: database.ownerRole }),
+    ),
+  )
+  return database
+}
+
+/** Runs `work` as superuser in this database. */
+export async function asSuperuser<T>({ superUrl }: TestDatabase, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: superUrl })
+  await client.connect()
+  try {
+    return await work(client)
+  } finally {
+    await client.end()
+  }
+}
+
+/** A server on this database; `url` may lead through a pooler or proxy. */
+export function testServer(
+  database: TestDatabase,
+  options: { url?: string; poolSize?: number; poolTimeout?: number } = {},
+): DatabaseServer {
+  return createPgServer({
+    url: options.url ?? database.appUrl,
+    adminUrl: database.adminUrl,
+    poolSize: options.poolSize ?? 5,
+    maxOverflow: 0,
+    poolTimeout: options.poolTimeout ?? 10,
+    poolRecycle: 3600,
+    registrySchema: 'tenancy',
+    onStatement: undefined,
+  })
+}
+
+/** A guard that lets everything through. */
+export const open = (): void => {}
+
+/** The scope of a new tenant. */
+export function newScope(): Scope {
+  const strategy = schemaStrategy({ extensionsSchema: 'extensions' })
+  const id = randomUUID()
+  return strategy.scope({ id, placement: strategy.place(id) })
+}
+
+/** A new tenant's namespace on `server`, with these statements run in it. */
+export async function provisionScope(server: DatabaseServer, statements: readonly string[]): Promise<Scope> {
+  const scope = newScope()
+  await server.inNamespace(scope, async (session) => {
+    await session.ensure()
+    for (const statement of statements) await session.run(statement)
+  })
+  return scope
+}
