@@ -28,6 +28,7 @@ declare module 'fastify' {
   }
 }
 
+const kMode = Symbol('fastify-tenancy.mode')
 const kContext = Symbol('fastify-tenancy.context')
 const kTransaction = Symbol('fastify-tenancy.transaction')
 const kFailed = Symbol('fastify-tenancy.failed')
@@ -50,9 +51,6 @@ export const tenancy = fp(
       tenants: instance.lookup,
       authorize: config.authorize,
     })
-    /** By the route's config object: Fastify keeps one per route. */
-    const modes = new WeakMap<object, RouteMode>()
-    const committed = new WeakSet<object>()
 
     app.decorate('tenancy', instance)
     app.decorateRequest(kContext as unknown as string, null)
@@ -61,13 +59,16 @@ export const tenancy = fp(
     app.decorateRequest('tenant', { getter: tenantOf })
     app.decorateRequest('tenantDb', { getter: databaseOf })
 
-    function modeOf(request: FastifyRequest): RouteMode {
-      const { config: route, url } = request.routeOptions
-      const known = modes.get(route)
+    function modeOf({ routeOptions: { config: route, url = '' } }: FastifyRequest): RouteMode {
+      const known: RouteMode | undefined = Reflect.get(route, kMode)
       if (known !== undefined) return known
-      const mode = routeMode(url ?? '', route.tenancy, excluded)
-      modes.set(route, mode)
-      return mode
+      // A route from before this plugin: it has no hook of ours that could commit.
+      const mode = routeMode(url, route.tenancy, excluded)
+      if (!mode.transaction) return mode
+      throw tenancyError('TENANCY_ERR_ROUTE_CONFIG_INVALID', [
+        url,
+        'register fastify-tenancy before routes with a transaction',
+      ])
     }
 
     function enter(
@@ -79,15 +80,6 @@ export const tenancy = fp(
     ) {
       let context = new TenancyContext(instance, tenant)
       if (mode.transaction) {
-        if (!committed.has(request.routeOptions.config)) {
-          done(
-            tenancyError('TENANCY_ERR_ROUTE_CONFIG_INVALID', [
-              request.routeOptions.url,
-              'register fastify-tenancy before the route',
-            ]),
-          )
-          return
-        }
         const transaction = instance.transactionOf(tenant)
         request[kTransaction] = transaction
         // Whoever leaves early, the connection goes back; after a commit this does nothing.
@@ -116,8 +108,8 @@ export const tenancy = fp(
 
     app.addHook('onRoute', (route: RouteOptions) => {
       const mode = routeMode(route.url, route.config?.tenancy, excluded)
+      Object.assign(route, { config: { ...route.config, [kMode]: mode } })
       if (!mode.transaction) return
-      committed.add(route.config as object)
       route.onError = [...hooksOf(route.onError), markFailed]
       route.onSend = [...hooksOf(route.onSend), finishTransaction]
     })
