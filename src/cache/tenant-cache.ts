@@ -1,0 +1,200 @@
+import { LRUCache } from 'lru-cache'
+import type { CacheStats, TenantCache } from '../contracts/cache.ts'
+import type { Tenant } from '../contracts/tenant.ts'
+import { tenancyError } from '../errors.ts'
+import { type ChangeLog, createChangeLog } from './change-log.ts'
+
+/** What {@link createTenantCache} takes. */
+export interface TenantCacheOptions {
+  /** Most tenants held; as many identifiers that nobody has are held beside them. At least 1. */
+  readonly maxSize: number
+  /** Seconds a tenant is believed after it was stored, however often it is read. Above 0. */
+  readonly ttlSeconds: number
+  /** Seconds an identifier is believed to be nobody's. Above 0. Default: 10, or `ttlSeconds` if that is less. */
+  readonly negativeTtlSeconds?: number
+  /** The clock, in milliseconds. Default: `performance.now`. */
+  readonly now?: () => number
+}
+
+/** The {@link TenantCache} with a fence: a reader says when its read began, and slow reads are told apart from news. */
+export interface FencedTenantCache extends TenantCache {
+  /**
+   * As in {@link TenantCache}; `since` is the `epoch` before the read or write that gave `tenant`. Without it, a tenant
+   * whose identifier belongs to another one here is refused and both are forgotten: nobody can tell which is older.
+   */
+  set(tenant: Tenant, since?: number): boolean
+  /** Drops what is held of this id and refuses every read that began before now. */
+  forget(id: string): void
+}
+
+/** The lowest version still believed, and the moment before which a read must not have begun. */
+interface Floor {
+  readonly version: number
+  readonly barrier: number
+}
+
+/** Floors and owners outlive their entries: this many are held for each tenant that fits. */
+const MEMORY_FACTOR = 4
+
+const DEFAULT_NEGATIVE_TTL_SECONDS = 10
+
+const NOBODY = ''
+
+/**
+ * L1. Entries are found by identifier and by id. Identifiers that nobody has are held apart, within their own bound, so a
+ * flood of made-up ones evicts no live tenant. An expired entry goes when it is next asked for or when room is needed:
+ * the bound holds either way, so there is no sweep.
+ *
+ * Floors are bounded too, see `createChangeLog`: a read during which a floor was forgotten is refused, never believed.
+ * @throws TENANCY_ERR_CONFIG_INVALID
+ */
+export function createTenantCache(options: TenantCacheOptions): FencedTenantCache {
+  const { maxSize, ttlSeconds, now = () => performance.now() } = options
+  const { negativeTtlSeconds = Math.min(DEFAULT_NEGATIVE_TTL_SECONDS, ttlSeconds) } = options
+  const problems: string[] = []
+  if (!Number.isInteger(maxSize) || maxSize < 1) problems.push(`maxSize must be a whole number from 1, got ${maxSize}`)
+  for (const [name, value] of Object.entries({ ttlSeconds, negativeTtlSeconds })) {
+    // lru-cache takes 0 for "never expires".
+    if (!Number.isFinite(value) || value <= 0) problems.push(`${name} must be above 0, got ${value}`)
+  }
+  if (problems.length > 0) throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [problems.join('\n')])
+  return Object.freeze(new L1({ maxSize, ttlSeconds, negativeTtlSeconds, now }))
+}
+
+class L1 implements FencedTenantCache {
+  readonly #maxSize: number
+  readonly #tenants: LRUCache<string, Tenant>
+  readonly #byId = new Map<string, Tenant>()
+  readonly #missing: LRUCache<string, true>
+  readonly #floors: ChangeLog<Floor>
+  /** Who has an identifier, by id; `NOBODY` once it is known to be free. */
+  readonly #owners: ChangeLog<string>
+  #epoch = 0
+  #hits = 0
+  #negativeHits = 0
+  #misses = 0
+
+  constructor({ maxSize, ttlSeconds, negativeTtlSeconds, now }: Required<TenantCacheOptions>) {
+    // A resolution of 0 asks the clock each time; anything else makes lru-cache start a timer.
+    const common = { max: maxSize, ttlResolution: 0, perf: { now } }
+    this.#maxSize = maxSize
+    this.#tenants = new LRUCache<string, Tenant>({
+      ...common,
+      ttl: Math.ceil(ttlSeconds * 1000),
+      dispose: (tenant) => {
+        if (this.#byId.get(tenant.id) === tenant) this.#byId.delete(tenant.id)
+      },
+    })
+    this.#missing = new LRUCache<string, true>({ ...common, ttl: Math.ceil(negativeTtlSeconds * 1000) })
+    this.#floors = createChangeLog(maxSize * MEMORY_FACTOR)
+    this.#owners = createChangeLog(maxSize * MEMORY_FACTOR)
+  }
+
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  peek(identifier: string): Tenant | null | undefined {
+    const tenant = this.#tenants.get(identifier)
+    if (tenant !== undefined) {
+      this.#hits++
+      return tenant
+    }
+    if (this.#missing.get(identifier) === true) {
+      this.#negativeHits++
+      return null
+    }
+    this.#misses++
+    return undefined
+  }
+
+  peekById(id: string): Tenant | undefined {
+    const tenant = this.#byId.get(id)
+    return tenant === undefined ? undefined : this.#tenants.get(tenant.identifier)
+  }
+
+  set(tenant: Tenant, since?: number): boolean {
+    if (!this.#passesFloor(tenant, since) || !this.#takesIdentifier(tenant, since)) return false
+    this.#missing.delete(tenant.identifier)
+    this.#tenants.set(tenant.identifier, tenant)
+    this.#byId.set(tenant.id, tenant)
+    return true
+  }
+
+  setMissing(identifier: string, since: number): void {
+    const owner = this.#owners.get(identifier)
+    if (owner === undefined ? this.#owners.lostSince(since) : owner.at > since) return
+    // Only what had an owner is noted, or a flood of made-up identifiers would wash the real ones out of the log.
+    if (owner !== undefined && owner.value !== NOBODY) this.#disown(identifier)
+    this.#missing.set(identifier, true)
+  }
+
+  forget(id: string): void {
+    const held = this.#byId.get(id)
+    if (held !== undefined) this.#disown(held.identifier)
+    const barrier = ++this.#epoch
+    this.#floors.record(id, { version: this.#floors.get(id)?.value.version ?? 0, barrier }, barrier)
+  }
+
+  clear(): void {
+    this.#tenants.clear()
+    this.#missing.clear()
+    const now = ++this.#epoch
+    this.#floors.clear(now)
+    this.#owners.clear(now)
+  }
+
+  stats(): CacheStats {
+    return {
+      size: this.#tenants.size,
+      maxSize: this.#maxSize,
+      hits: this.#hits,
+      negativeHits: this.#negativeHits,
+      misses: this.#misses,
+    }
+  }
+
+  /** Raises the floor to the version of `tenant`; false if that is below it, or if its read began too early to tell. */
+  #passesFloor(tenant: Tenant, since: number | undefined): boolean {
+    const floor = this.#floors.get(tenant.id)?.value
+    if (floor === undefined) {
+      if (since !== undefined && this.#floors.lostSince(since)) return false
+    } else {
+      if (tenant.version < floor.version) return false
+      if (since !== undefined && since < floor.barrier) return false
+      if (tenant.version === floor.version) return true
+    }
+    const at = ++this.#epoch
+    this.#floors.record(tenant.id, { version: tenant.version, barrier: floor?.barrier ?? 0 }, at)
+    const older = this.#byId.get(tenant.id)
+    if (older !== undefined) this.#disown(older.identifier)
+    // News of its owner is news of the identifier too: it may have been given up and taken back in between.
+    if (older?.identifier === tenant.identifier || this.#owners.get(tenant.identifier)?.value === tenant.id) {
+      this.#own(tenant)
+    }
+    return true
+  }
+
+  /** Makes `tenant` the owner of its identifier; false if someone else got that since, or may have. */
+  #takesIdentifier(tenant: Tenant, since: number | undefined): boolean {
+    const owner = this.#owners.get(tenant.identifier)
+    if (owner?.value === tenant.id) return true
+    if (since !== undefined) {
+      if (owner === undefined ? this.#owners.lostSince(since) : owner.at > since) return false
+    } else if (owner !== undefined && owner.value !== NOBODY) {
+      this.#disown(tenant.identifier)
+      return false
+    }
+    this.#own(tenant)
+    return true
+  }
+
+  #own({ id, identifier }: Tenant): void {
+    this.#owners.record(identifier, id, ++this.#epoch)
+  }
+
+  #disown(identifier: string): void {
+    this.#tenants.delete(identifier)
+    this.#owners.record(identifier, NOBODY, ++this.#epoch)
+  }
+}
