@@ -12,7 +12,7 @@ export interface TenantCacheOptions {
   readonly ttlSeconds: number
   /** Seconds an identifier is believed to be nobody's. Above 0. Default: 10, or `ttlSeconds` if that is less. */
   readonly negativeTtlSeconds?: number
-  /** The clock, in milliseconds. Default: `performance.now`. */
+  /** The clock, in milliseconds from 0. Default: `performance.now`. */
   readonly now?: () => number
 }
 
@@ -49,7 +49,7 @@ const NOBODY = ''
  * @throws TENANCY_ERR_CONFIG_INVALID
  */
 export function createTenantCache(options: TenantCacheOptions): FencedTenantCache {
-  const { maxSize, ttlSeconds, now = () => performance.now() } = options
+  const { maxSize, ttlSeconds } = options
   const { negativeTtlSeconds = Math.min(DEFAULT_NEGATIVE_TTL_SECONDS, ttlSeconds) } = options
   const problems: string[] = []
   if (!Number.isInteger(maxSize) || maxSize < 1) problems.push(`maxSize must be a whole number from 1, got ${maxSize}`)
@@ -58,6 +58,9 @@ export function createTenantCache(options: TenantCacheOptions): FencedTenantCach
     if (!Number.isFinite(value) || value <= 0) problems.push(`${name} must be above 0, got ${value}`)
   }
   if (problems.length > 0) throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [problems.join('\n')])
+  const clock = options.now ?? (() => performance.now())
+  // lru-cache takes a birth at 0 for "never expires".
+  const now = () => clock() + 1
   return Object.freeze(new L1({ maxSize, ttlSeconds, negativeTtlSeconds, now }))
 }
 

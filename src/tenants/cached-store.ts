@@ -1,0 +1,143 @@
+import type { TenantCache } from '../contracts/cache.ts'
+import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
+import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
+import { isTenancyError, tenancyError } from '../errors.ts'
+
+/** What {@link createCachedTenantStore} takes. */
+export interface CachedTenantStoreOptions {
+  readonly store: TenantStore
+  /** L1. `since` is its `epoch` from before the read or write; `forget` drops a tenant and refuses reads begun before. */
+  readonly cache: Omit<TenantCache, 'set'> & {
+    set(tenant: Tenant, since: number): boolean
+    forget(id: string): void
+  }
+  /**
+   * Called when a version becomes known that L1 does not hold, by a write or a read, before the caller has it. It can
+   * come again for a version that L1 had to forget. Must not throw.
+   */
+  readonly onChange?: (tenant: Tenant) => void
+}
+
+/** A {@link TenantStore} whose reads of the contract ask the store, and whose additional reads ask L1 first. */
+export interface CachedTenantStore extends TenantStore {
+  /** The tenant L1 holds, `null` if it knows that there is none, `undefined` if it does not know. No I/O. */
+  peek(identifier: string): Tenant | null | undefined
+  /** The tenant by L1, else by one read that everyone who asks meanwhile shares. @throws TENANCY_ERR_STORE_UNAVAILABLE */
+  resolve(identifier: string): Promise<Tenant | undefined>
+  /** As `resolve`, by id; an unknown id is not remembered. @throws TENANCY_ERR_STORE_UNAVAILABLE */
+  resolveById(id: string): Promise<Tenant | undefined>
+}
+
+/** How often a read is repeated that a write has overtaken. */
+const MAX_READS = 4
+
+/** How to read one tenant through L1. */
+interface Lookup {
+  readonly read: () => Promise<Tenant | undefined>
+  readonly held: () => Tenant | null | undefined
+  readonly missing: (since: number) => void
+}
+
+/**
+ * Puts L1 in front of a store. Every write goes to the store, then to L1. A read that a write has overtaken is neither
+ * kept nor given to anyone: it is repeated. When it is unknown whether a write took place, L1 forgets the tenant.
+ */
+export function createCachedTenantStore({ store, cache, onChange }: CachedTenantStoreOptions): CachedTenantStore {
+  const flights = new Map<string, Promise<Tenant | undefined>>()
+
+  function note(tenant: Tenant, since: number): boolean {
+    const before = cache.peekById(tenant.id)
+    const kept = cache.set(tenant, since)
+    if (before === undefined ? kept : before.version < tenant.version) onChange?.(tenant)
+    return kept
+  }
+
+  async function read({ read: ask, held, missing }: Lookup): Promise<Tenant | undefined> {
+    for (let reads = 1; ; reads++) {
+      const since = cache.epoch
+      const tenant = await ask()
+      if (tenant !== undefined && note(tenant, since)) return tenant
+      if (tenant === undefined) missing(since)
+      if (tenant === undefined && cache.epoch === since) return undefined
+      const newer = held()
+      if (newer !== undefined) return newer ?? undefined
+      if (reads < MAX_READS) continue
+      if (tenant === undefined) return undefined
+      throw tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')
+    }
+  }
+
+  const byIdentifier = (identifier: string): Lookup => ({
+    read: () => store.getByIdentifier(identifier),
+    held: () => cache.peek(identifier),
+    missing: (since) => cache.setMissing(identifier, since),
+  })
+
+  const byId = (id: string): Lookup => ({
+    read: () => store.getById(id),
+    held: () => cache.peekById(id),
+    missing: () => undefined,
+  })
+
+  function shared(key: string, lookup: Lookup): Promise<Tenant | undefined> {
+    const flight = flights.get(key) ?? read(lookup).finally(() => flights.delete(key))
+    flights.set(key, flight)
+    return flight
+  }
+
+  async function write(id: string, work: () => Promise<Tenant>): Promise<Tenant> {
+    const since = cache.epoch
+    const tenant = await work().catch((error: unknown) => {
+      if (!isRefusal(error)) cache.forget(id)
+      throw error
+    })
+    const before = cache.peekById(id)
+    if (!note(tenant, since) && before === undefined) onChange?.(tenant)
+    return tenant
+  }
+
+  async function discard(id: string): Promise<boolean> {
+    const gone = await store.discard(id).catch((error: unknown) => {
+      cache.forget(id)
+      throw error
+    })
+    if (gone) cache.forget(id)
+    return gone
+  }
+
+  async function list(options?: ListOptions): Promise<TenantPage> {
+    const since = cache.epoch
+    const page = await store.list(options)
+    // Only what L1 holds already is brought up to date: a listing must not push live tenants out.
+    for (const tenant of page.tenants) {
+      if ((cache.peekById(tenant.id)?.version ?? Number.POSITIVE_INFINITY) < tenant.version) note(tenant, since)
+    }
+    return page
+  }
+
+  return Object.freeze({
+    peek: (identifier: string) => cache.peek(identifier),
+    async resolve(identifier: string) {
+      const held = cache.peek(identifier)
+      return held === undefined ? shared(`identifier:${identifier}`, byIdentifier(identifier)) : (held ?? undefined)
+    },
+    resolveById: async (id: string) => cache.peekById(id) ?? shared(`id:${id}`, byId(id)),
+    initialize: () => store.initialize(),
+    getById: (id: string) => read(byId(id)),
+    getByIdentifier: (identifier: string) => read(byIdentifier(identifier)),
+    insert: (tenant: NewTenant) => write(tenant.id, () => store.insert(tenant)),
+    update: (id: string, patch: TenantPatch, expectedVersion?: number) =>
+      write(id, () => store.update(id, patch, expectedVersion)),
+    setStatus: (id: string, to: TenantStatus) => write(id, () => store.setStatus(id, to)),
+    discard,
+    list,
+    count: (status?: TenantStatus) => store.count(status),
+    ping: () => store.ping(),
+    close: () => store.close(),
+  })
+}
+
+/** True when the store said no and so changed nothing; any other failure may have come after the commit. */
+function isRefusal(error: unknown): boolean {
+  return isTenancyError(error) && !isTenancyError(error, 'TENANCY_ERR_STORE_UNAVAILABLE')
+}

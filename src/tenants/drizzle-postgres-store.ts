@@ -1,0 +1,124 @@
+import type { AdminConnection } from '../contracts/dialect.ts'
+import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
+import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantStatus } from '../contracts/tenant.ts'
+import { tenancyError } from '../errors.ts'
+import { deepFreeze } from '../util/deep-freeze.ts'
+import { parseIdentifier } from '../util/identifier.ts'
+import { encodeCursor, readPage } from './page-cursor.ts'
+import { migrateRegistry } from './registry-migrations.ts'
+import { loadRegistryQueries, type RegistryQueries, type RegistryRow } from './registry-queries.ts'
+import { storeError } from './store-errors.ts'
+import { checkNewTenant, checkPatch, isTenantId } from './tenant-input.ts'
+
+/** What {@link createDrizzlePostgresTenantStore} takes. */
+export interface DrizzlePostgresTenantStoreOptions {
+  /** The registry's connection. Stays its maker's: `close` does not close it. */
+  readonly admin: AdminConnection
+  /** Makes a Drizzle database over `admin.client`, without a query cache. Called once, at first use. */
+  readonly drizzle: (client: object) => unknown
+  /** The schema of the registry, made if it is missing. Default `tenancy`. */
+  readonly schema?: string
+}
+
+/**
+ * The registry in a PostgreSQL schema of its own, by Drizzle's query builder; the driver may be node-postgres or PGlite.
+ * drizzle-orm is loaded at first use.
+ * @throws TENANCY_ERR_CONFIG_INVALID for a schema name that PostgreSQL or the registry cannot use; its methods also
+ * throw TENANCY_ERR_PEER_MISSING
+ */
+export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantStoreOptions): TenantStore {
+  const { admin, schema = 'tenancy' } = options
+  checkSchema(schema)
+  let loading: Promise<RegistryQueries> | undefined
+
+  async function run<T>(work: (queries: RegistryQueries) => PromiseLike<T>): Promise<T> {
+    try {
+      loading ??= loadRegistryQueries({ ...options, schema })
+      return await work(await loading.catch(forget))
+    } catch (error) {
+      throw storeError(error)
+    }
+  }
+
+  // A failure must not stick: the next call may find the database opened or the peer installed.
+  function forget(error: unknown): never {
+    loading = undefined
+    throw error
+  }
+
+  async function one(work: (queries: RegistryQueries) => PromiseLike<RegistryRow[]>): Promise<Tenant | undefined> {
+    const [row] = await run(work)
+    return row === undefined ? undefined : toTenant(row)
+  }
+
+  const getById = async (id: string): Promise<Tenant | undefined> =>
+    isTenantId(id) ? one((queries) => queries.byId(id)) : undefined
+
+  async function require(id: string): Promise<Tenant> {
+    const tenant = await getById(id)
+    if (tenant === undefined) throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
+    return tenant
+  }
+
+  async function update(id: string, input: TenantPatch, expectedVersion?: number): Promise<Tenant> {
+    const patch = checkPatch(input)
+    const isChange = isTenantId(id) && Object.keys(patch).length > 0
+    const changed = isChange ? await one((queries) => queries.update(id, patch, expectedVersion)) : undefined
+    if (changed !== undefined) return changed
+    const tenant = await require(id)
+    if (expectedVersion !== undefined && (isChange || tenant.version !== expectedVersion)) {
+      throw tenancyError('TENANCY_ERR_TENANT_CONFLICT', [expectedVersion])
+    }
+    return tenant
+  }
+
+  async function setStatus(id: string, to: TenantStatus): Promise<Tenant> {
+    const sources = isTenantId(id) ? sourcesOf(to) : []
+    const changed = sources.length > 0 ? await one((queries) => queries.setStatus(id, to, sources)) : undefined
+    if (changed !== undefined) return changed
+    throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [(await require(id)).status, to])
+  }
+
+  async function list({ status, ...page }: ListOptions = {}): Promise<TenantPage> {
+    const { limit, after } = readPage(page)
+    // One more than asked for tells whether there is a next page.
+    const rows = await run((queries) => queries.list(limit + 1, after, status))
+    const tenants = rows.slice(0, limit).map(toTenant)
+    const last = tenants.at(-1)
+    return deepFreeze({ tenants, ...(last !== undefined && rows.length > limit && { next: encodeCursor(last) }) })
+  }
+
+  return Object.freeze({
+    initialize: () => run(() => migrateRegistry(admin, schema)),
+    getById,
+    getByIdentifier: async (identifier: string) =>
+      parseIdentifier(identifier) === undefined ? undefined : one((queries) => queries.byIdentifier(identifier)),
+    async insert(input: NewTenant) {
+      const tenant = checkNewTenant(input)
+      return (await one((queries) => queries.insert(tenant))) as Tenant
+    },
+    update,
+    setStatus,
+    discard: async (id: string) => isTenantId(id) && (await one((queries) => queries.discard(id))) !== undefined,
+    list,
+    count: async (status?: TenantStatus) => (await run((queries) => queries.count(status)))[0]?.rows ?? 0,
+    ping: () => run(async () => void (await admin.query('select 1'))),
+    async close() {},
+  })
+}
+
+function toTenant({ strategy, server, namespace, metadata, ...row }: RegistryRow): Tenant {
+  return deepFreeze({
+    ...row,
+    placement: { strategy, server, namespace },
+    metadata: JSON.parse(metadata) as Tenant['metadata'],
+  })
+}
+
+function checkSchema(schema: string): void {
+  const usable = schema !== '' && Buffer.byteLength(schema) <= 63 && !schema.includes('\0')
+  if (usable && schema !== 'public' && !schema.startsWith('pg_') && schema !== 'information_schema') return
+  throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
+    "the registry's schema must be one of its own: 1 to 63 bytes, not `public`, not a system schema",
+  ])
+}

@@ -1,0 +1,104 @@
+import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
+import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantStatus } from '../contracts/tenant.ts'
+import { tenancyError } from '../errors.ts'
+import { deepFreeze } from '../util/deep-freeze.ts'
+import { encodeCursor, type PagePosition, readPage } from './page-cursor.ts'
+import { type CheckedPatch, checkNewTenant, checkPatch } from './tenant-input.ts'
+
+/**
+ * A registry in this process's memory, gone with it: for tests and demos. Each method does its work in one synchronous
+ * step, so nothing comes in between.
+ */
+export function createMemoryTenantStore(): TenantStore {
+  const rows = new Map<string, Tenant>()
+
+  const find = (matches: (tenant: Tenant) => boolean): Tenant | undefined => [...rows.values()].find(matches)
+
+  function require(id: string): Tenant {
+    const tenant = rows.get(id)
+    if (tenant === undefined) throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
+    return tenant
+  }
+
+  function write(tenant: Tenant): Tenant {
+    rows.set(tenant.id, deepFreeze(tenant))
+    return tenant
+  }
+
+  function insert(input: NewTenant): Tenant {
+    const tenant = checkNewTenant(input)
+    const { id, identifier, placement } = tenant
+    const clash = (other: Tenant) =>
+      other.id === id || other.identifier === identifier || other.placement.namespace === placement.namespace
+    if (find(clash) !== undefined) throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
+    const now = new Date().toISOString()
+    return write({ ...tenant, version: 1, createdAt: now, updatedAt: now })
+  }
+
+  function update(id: string, input: TenantPatch, expectedVersion?: number): Tenant {
+    const patch = checkPatch(input)
+    const tenant = require(id)
+    if (expectedVersion !== undefined && tenant.version !== expectedVersion) {
+      throw tenancyError('TENANCY_ERR_TENANT_CONFLICT', [expectedVersion])
+    }
+    const { identifier = tenant.identifier } = patch
+    if (find((other) => other.id !== id && other.identifier === identifier) !== undefined) {
+      throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
+    }
+    return Object.keys(patch).length === 0 ? tenant : write(changed(tenant, patched(tenant, patch)))
+  }
+
+  function setStatus(id: string, to: TenantStatus): Tenant {
+    const tenant = require(id)
+    if (!sourcesOf(to).includes(tenant.status)) {
+      throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [tenant.status, to])
+    }
+    return write(changed(tenant, { status: to }))
+  }
+
+  function list({ status, ...options }: ListOptions): TenantPage {
+    const { limit, after } = readPage(options)
+    const matching = [...rows.values()]
+      .filter((tenant) => status === undefined || tenant.status === status)
+      .filter((tenant) => after === undefined || newestFirst(after, tenant) < 0)
+      .sort(newestFirst)
+    const tenants = matching.slice(0, limit)
+    const last = tenants.at(-1)
+    return Object.freeze({
+      tenants,
+      ...(last !== undefined && matching.length > limit && { next: encodeCursor(last) }),
+    })
+  }
+
+  return Object.freeze({
+    async initialize() {},
+    getById: async (id: string) => rows.get(id),
+    getByIdentifier: async (identifier: string) => find((tenant) => tenant.identifier === identifier),
+    insert: async (tenant: NewTenant) => insert(tenant),
+    update: async (id: string, patch: TenantPatch, expectedVersion?: number) => update(id, patch, expectedVersion),
+    setStatus: async (id: string, to: TenantStatus) => setStatus(id, to),
+    discard: async (id: string) => rows.get(id)?.status === 'provisioning' && rows.delete(id),
+    list: async (options: ListOptions = {}) => list(options),
+    count: async (status?: TenantStatus) =>
+      [...rows.values()].filter((tenant) => status === undefined || tenant.status === status).length,
+    async ping() {},
+    async close() {},
+  })
+}
+
+function patched(tenant: Tenant, { metadata, ...patch }: CheckedPatch): Partial<Tenant> {
+  if (metadata === undefined) return patch
+  const merged = Object.entries({ ...tenant.metadata, ...metadata.set })
+  return { ...patch, metadata: Object.fromEntries(merged.filter(([key]) => !metadata.remove.includes(key))) }
+}
+
+function changed(tenant: Tenant, change: Partial<Tenant>): Tenant {
+  return { ...tenant, ...change, version: tenant.version + 1, updatedAt: new Date().toISOString() }
+}
+
+/** ISO 8601 of one length and lower-case hex sort as text the way the database sorts instants and UUIDs. */
+function newestFirst(a: PagePosition, b: PagePosition): number {
+  if (a.createdAt !== b.createdAt) return a.createdAt < b.createdAt ? 1 : -1
+  if (a.id === b.id) return 0
+  return a.id < b.id ? 1 : -1
+}

@@ -1,0 +1,79 @@
+import type { AdminConnection } from '../contracts/dialect.ts'
+
+/** One step of the registry's own schema. Steps are never changed once released; new ones are added at the end. */
+export interface RegistryMigration {
+  readonly name: string
+  readonly statements: readonly string[]
+}
+
+/** The steps in order, for a schema name that is quoted already. */
+export function registryMigrations(schema: string): readonly RegistryMigration[] {
+  return [
+    {
+      name: '0001_tenants',
+      statements: [
+        `create table ${schema}.tenants (
+          id uuid constraint tenants_pkey primary key,
+          identifier text not null constraint tenants_identifier_key unique,
+          name text not null constraint tenants_name_check check (char_length(name) between 1 and 255),
+          status text not null constraint tenants_status_check
+            check (status in ('provisioning', 'active', 'suspended', 'deleted', 'purging', 'purged')),
+          strategy text not null,
+          server text not null,
+          namespace text not null constraint tenants_namespace_key unique,
+          metadata jsonb not null default '{}' constraint tenants_metadata_check check (jsonb_typeof(metadata) = 'object'),
+          version integer not null default 1 constraint tenants_version_check check (version > 0),
+          created_at timestamptz(3) not null default clock_timestamp(),
+          updated_at timestamptz(3) not null default clock_timestamp()
+        )`,
+        `create index tenants_newest_idx on ${schema}.tenants (created_at desc, id desc)`,
+        `create index tenants_status_newest_idx on ${schema}.tenants (status, created_at desc, id desc)`,
+        `revoke all on schema ${schema} from public`,
+        `revoke all on all tables in schema ${schema} from public`,
+      ],
+    },
+  ]
+}
+
+/**
+ * Brings the registry's schema up to date: in one transaction, under a lock that other processes wait for, with a ledger
+ * of the steps done. What a newer release has added is left alone.
+ */
+export async function migrateRegistry(admin: AdminConnection, schema: string): Promise<void> {
+  const quoted = quote(schema)
+  await admin.transaction(async (query) => {
+    // A stricter default would fix the snapshot before the lock is held, and the others' work would stay unseen.
+    await query('set transaction isolation level read committed')
+    await query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))', [
+      `fastify-tenancy:registry:${schema}`,
+    ])
+    // `if not exists` asks for the right to create even when there is nothing to create.
+    const found = await query('select 1 from pg_catalog.pg_namespace where nspname = $1', [schema])
+    if (found.length === 0) await query(`create schema ${quoted}`)
+    const ledger = await query(
+      `select 1 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = $1 and c.relname = 'registry_migrations'`,
+      [schema],
+    )
+    if (ledger.length === 0) {
+      await query(
+        `create table ${quoted}.registry_migrations
+          (name text primary key, applied_at timestamptz not null default clock_timestamp())`,
+      )
+    }
+    const rows = await query<{ name: string }>(`select name from ${quoted}.registry_migrations`)
+    const applied = new Set(rows.map(({ name }) => name))
+    for (const migration of registryMigrations(quoted)) {
+      if (!applied.has(migration.name)) await apply(query, quoted, migration)
+    }
+  })
+}
+
+async function apply(query: AdminConnection['query'], schema: string, migration: RegistryMigration): Promise<void> {
+  await query(`insert into ${schema}.registry_migrations (name) values ($1)`, [migration.name])
+  for (const statement of migration.statements) await query(statement)
+}
+
+function quote(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}

@@ -1,0 +1,163 @@
+import type * as drizzleOrm from 'drizzle-orm'
+import type * as drizzlePgCore from 'drizzle-orm/pg-core'
+import type { AdminConnection } from '../contracts/dialect.ts'
+import type { NewTenant, Tenant, TenantStatus } from '../contracts/tenant.ts'
+import { tenancyError } from '../errors.ts'
+import type { PagePosition } from './page-cursor.ts'
+import type { CheckedPatch } from './tenant-input.ts'
+
+/** What {@link loadRegistryQueries} takes; see the options of the store. */
+export interface RegistryQueriesOptions {
+  readonly admin: AdminConnection
+  readonly drizzle: (client: object) => unknown
+  readonly schema: string
+}
+
+/** A row of the registry, in the same form from every driver and every version of Drizzle. */
+export interface RegistryRow
+  extends Pick<Tenant, 'id' | 'identifier' | 'name' | 'status' | 'version' | 'createdAt' | 'updatedAt'> {
+  readonly strategy: Tenant['placement']['strategy']
+  readonly server: string
+  readonly namespace: string
+  /** JSON text. */
+  readonly metadata: string
+}
+
+/** The statements of the registry. Each is one statement; writes give the row as it now is, or none. */
+export interface RegistryQueries {
+  byId(id: string): PromiseLike<RegistryRow[]>
+  byIdentifier(identifier: string): PromiseLike<RegistryRow[]>
+  insert(tenant: NewTenant): PromiseLike<RegistryRow[]>
+  update(id: string, patch: CheckedPatch, expectedVersion?: number): PromiseLike<RegistryRow[]>
+  setStatus(id: string, to: TenantStatus, sources: readonly TenantStatus[]): PromiseLike<RegistryRow[]>
+  discard(id: string): PromiseLike<RegistryRow[]>
+  /** At most `limit` rows that come after `after`, newest first. */
+  list(limit: number, after?: PagePosition, status?: TenantStatus): PromiseLike<RegistryRow[]>
+  /** One row with one number. */
+  count(status?: TenantStatus): PromiseLike<readonly { readonly rows: number }[]>
+}
+
+type Orm = typeof drizzleOrm
+type PgCore = typeof drizzlePgCore
+type Table = ReturnType<typeof defineTable>
+
+/** The part of a Drizzle query that 0.45 and 1.0 have in common. */
+interface Query<TRow> extends PromiseLike<TRow[]> {
+  from(table: Table): Query<TRow>
+  set(values: object): Query<TRow>
+  values(values: object): Query<TRow>
+  where(condition: unknown): Query<TRow>
+  orderBy(...columns: unknown[]): Query<TRow>
+  limit(rows: number): Query<TRow>
+  returning(fields: object): Query<TRow>
+}
+
+/** The part of a Drizzle database that 0.45 and 1.0 have in common. */
+interface Database {
+  select<TRow = RegistryRow>(fields: object): Query<TRow>
+  insert(table: Table): Query<RegistryRow>
+  update(table: Table): Query<RegistryRow>
+  delete(table: Table): Query<RegistryRow>
+}
+
+/**
+ * Loads drizzle-orm and makes the registry's statements with its query builder.
+ * @throws TENANCY_ERR_PEER_MISSING
+ */
+export async function loadRegistryQueries(options: RegistryQueriesOptions): Promise<RegistryQueries> {
+  const [orm, pgCore] = await loadDrizzle()
+  const { and, desc, eq, inArray, sql } = orm
+  const table = defineTable(orm, pgCore, options.schema)
+  const fields = defineFields(orm, table)
+  const database = options.drizzle(options.admin.client) as Database
+  const touched = { version: sql`${table.version} + 1`, updatedAt: sql`clock_timestamp()` }
+  const maybe = <T>(value: T | undefined, condition: (value: T) => unknown) =>
+    value === undefined ? undefined : (condition(value) as ReturnType<typeof eq>)
+  const change = (values: object, condition: unknown) =>
+    database
+      .update(table)
+      .set({ ...values, ...touched })
+      .where(condition)
+      .returning(fields)
+
+  return Object.freeze({
+    byId: (id: string) => database.select(fields).from(table).where(eq(table.id, id)),
+    byIdentifier: (identifier: string) => database.select(fields).from(table).where(eq(table.identifier, identifier)),
+    insert({ placement, metadata, ...columns }: NewTenant) {
+      const json = sql`${JSON.stringify(metadata)}::text::jsonb`
+      return database
+        .insert(table)
+        .values({ ...columns, ...placement, metadata: json })
+        .returning(fields)
+    },
+    update(id: string, { metadata, ...columns }: CheckedPatch, expected?: number) {
+      const merged = metadata && { metadata: merge(orm, table, metadata) }
+      const unchanged = maybe(expected, (version) => eq(table.version, version))
+      return change({ ...columns, ...merged }, and(eq(table.id, id), unchanged))
+    },
+    setStatus: (id: string, to: TenantStatus, sources: readonly TenantStatus[]) =>
+      change({ status: to }, and(eq(table.id, id), inArray(table.status, [...sources]))),
+    discard: (id: string) =>
+      database
+        .delete(table)
+        .where(and(eq(table.id, id), eq(table.status, 'provisioning')))
+        .returning(fields),
+    list(limit: number, after?: PagePosition, status?: TenantStatus) {
+      const { createdAt, id } = table
+      const older = maybe(
+        after,
+        (last) => sql`(${createdAt}, ${id}) < (${last.createdAt}::text::timestamptz, ${last.id}::text::uuid)`,
+      )
+      const matching = and(
+        maybe(status, (wanted) => eq(table.status, wanted)),
+        older,
+      )
+      return database.select(fields).from(table).where(matching).orderBy(desc(createdAt), desc(id)).limit(limit)
+    },
+    count: (status?: TenantStatus) =>
+      database
+        .select<{ readonly rows: number }>({ rows: sql`count(*)::int` })
+        .from(table)
+        .where(maybe(status, (wanted) => eq(table.status, wanted))),
+  })
+}
+
+async function loadDrizzle(): Promise<[Orm, PgCore]> {
+  try {
+    return await Promise.all([import('drizzle-orm'), import('drizzle-orm/pg-core')])
+  } catch (error) {
+    throw tenancyError('TENANCY_ERR_PEER_MISSING', ['drizzle-orm', 'drizzle-orm'], error)
+  }
+}
+
+function defineTable({ sql }: Orm, { pgSchema, uuid, text, jsonb, integer, timestamp }: PgCore, schema: string) {
+  const now = sql`clock_timestamp()`
+  return pgSchema(schema).table('tenants', {
+    id: uuid('id').primaryKey(),
+    identifier: text('identifier').notNull(),
+    name: text('name').notNull(),
+    status: text('status').notNull(),
+    strategy: text('strategy').notNull(),
+    server: text('server').notNull(),
+    namespace: text('namespace').notNull(),
+    metadata: jsonb('metadata').notNull(),
+    version: integer('version').notNull().default(1),
+    createdAt: timestamp('created_at', { withTimezone: true, precision: 3 }).notNull().default(now),
+    updatedAt: timestamp('updated_at', { withTimezone: true, precision: 3 }).notNull().default(now),
+  })
+}
+
+function defineFields({ sql }: Orm, table: Table): object {
+  const { id, identifier, name, status, strategy, server, namespace, version } = table
+  const instant = (column: unknown) => sql`to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+  // As text, because drivers and Drizzle versions differ in what they make of timestamps and JSON.
+  const metadata = sql`${table.metadata}::text`
+  const times = { createdAt: instant(table.createdAt), updatedAt: instant(table.updatedAt) }
+  return { id, identifier, name, status, strategy, server, namespace, version, metadata, ...times }
+}
+
+/** In the UPDATE itself, so that the row lock makes it atomic. `||` and `-` see the top level only: nested nulls stay. */
+function merge({ sql }: Orm, table: Table, { set, remove }: NonNullable<CheckedPatch['metadata']>): unknown {
+  return sql`(${table.metadata} || ${JSON.stringify(set)}::text::jsonb)
+    - array(select jsonb_array_elements_text(${JSON.stringify(remove)}::text::jsonb))`
+}

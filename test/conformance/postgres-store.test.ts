@@ -1,0 +1,197 @@
+import { drizzle } from 'drizzle-orm/node-postgres'
+import { Pool } from 'pg'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { createTenantCache } from '../../src/cache/tenant-cache.ts'
+import { createCachedTenantStore } from '../../src/tenants/cached-store.ts'
+import { createDrizzlePostgresTenantStore } from '../../src/tenants/drizzle-postgres-store.ts'
+import { dropSchema, pgAdmin, uniqueSchema } from './registry-store-fixtures.ts'
+import { describeTenantStore, newTenant } from './store.ts'
+import '../servers/types.ts'
+
+const { url } = inject('servers').postgres15 ?? inject('servers').postgres18 ?? {}
+
+describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
+  let pool: Pool
+  const admin = () => pgAdmin(pool)
+  const open = (schema: string) =>
+    createDrizzlePostgresTenantStore({
+      admin: admin(),
+      drizzle: (client) => drizzle({ client: client as Pool }),
+      schema,
+    })
+
+  beforeAll(() => {
+    const options = '-c timezone=Asia/Kathmandu -c datestyle=SQL,DMY'
+    pool = new Pool({ connectionString: url as string, max: 10, options })
+  })
+  afterAll(() => pool.end())
+
+  describeTenantStore('Drizzle on PostgreSQL', async () => {
+    const schema = uniqueSchema()
+    return { open: () => open(schema), drop: () => dropSchema(admin(), schema) }
+  })
+
+  describeTenantStore('cached Drizzle on PostgreSQL', async () => {
+    const schema = uniqueSchema()
+    const cached = () =>
+      createCachedTenantStore({ store: open(schema), cache: createTenantCache({ maxSize: 10, ttlSeconds: 60 }) })
+    return { open: cached, drop: () => dropSchema(admin(), schema) }
+  })
+
+  describe('the registry itself', () => {
+    const schema = uniqueSchema()
+    beforeAll(() => open(schema).initialize())
+    afterAll(() => dropSchema(admin(), schema))
+
+    it('gives PUBLIC no right on the schema or its tables', async () => {
+      const rows = await admin().query(
+        `select 1 from pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+          where n.nspname = $1 and a.grantee = 0
+         union all
+         select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace,
+           aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
+          where n.nspname = $1 and c.relkind = 'r' and a.grantee = 0`,
+        [schema],
+      )
+      expect(rows).toEqual([])
+    })
+
+    it('has no two indexes on the same columns, and one for each way to list', async () => {
+      const rows = await admin().query<{ definition: string }>(
+        `select regexp_replace(indexdef, '^.* USING ', '') as definition from pg_indexes
+          where schemaname = $1 and tablename = 'tenants' order by 1`,
+        [schema],
+      )
+      expect(rows.map(({ definition }) => definition)).toEqual([
+        'btree (created_at DESC, id DESC)',
+        'btree (id)',
+        'btree (identifier)',
+        'btree (namespace)',
+        'btree (status, created_at DESC, id DESC)',
+      ])
+    })
+
+    it('keeps the state machine and the form of metadata also against SQL by hand', async () => {
+      const store = open(schema)
+      const { id } = await store.insert(newTenant())
+      const table = `"${schema.replaceAll('"', '""')}".tenants`
+      await expect(admin().query(`update ${table} set status = 'x' where id = $1`, [id])).rejects.toThrow(
+        'status_check',
+      )
+      await expect(admin().query(`update ${table} set metadata = '[]' where id = $1`, [id])).rejects.toThrow(
+        'metadata_check',
+      )
+    })
+  })
+
+  it('initializes from eight processes at once where the default isolation is stricter', async () => {
+    const schema = uniqueSchema()
+    const options = '-c default_transaction_isolation=serializable'
+    const strict = new Pool({ connectionString: url as string, max: 8, options })
+    const stores = Array.from({ length: 8 }, () =>
+      createDrizzlePostgresTenantStore({
+        admin: pgAdmin(strict),
+        drizzle: (client) => drizzle({ client: client as Pool }),
+        schema,
+      }),
+    )
+    try {
+      await Promise.all(stores.map((store) => store.initialize()))
+    } finally {
+      await strict.end()
+      await dropSchema(admin(), schema)
+    }
+  })
+
+  it('uses the schema it is given, `tenancy` by default', async () => {
+    const name = `store_default_${process.pid}_${Math.random().toString(36).slice(2)}`
+    await pool.query(`create database ${name}`)
+    const other = new Pool({ connectionString: new URL(`/${name}`, url).href, max: 1 })
+    try {
+      await createDrizzlePostgresTenantStore({
+        admin: pgAdmin(other),
+        drizzle: (client) => drizzle({ client: client as Pool }),
+      }).initialize()
+      const { rows } = await other.query("select count(*)::int as n from pg_tables where schemaname = 'tenancy'")
+      expect(rows).toEqual([{ n: 2 }])
+    } finally {
+      await other.end()
+      await pool.query(`drop database ${name}`)
+    }
+  })
+
+  it('initializes without the right to create a schema when the schema is there', async () => {
+    const schema = `store_${Math.random().toString(36).slice(2)}`
+    const role = `${schema}_role`
+    await pool.query(`create role ${role} login password 'x'; create schema ${schema} authorization ${role}`)
+    const limited = new URL(url as string)
+    limited.username = role
+    limited.password = 'x'
+    const restricted = new Pool({ connectionString: limited.href, max: 1 })
+    try {
+      const store = createDrizzlePostgresTenantStore({
+        admin: pgAdmin(restricted),
+        drizzle: (client) => drizzle({ client: client as Pool }),
+        schema,
+      })
+      await store.initialize()
+      await store.initialize()
+      expect(await store.count()).toBe(0)
+    } finally {
+      await restricted.end()
+      await pool.query(`drop owned by ${role} cascade; drop role ${role}`)
+    }
+  })
+
+  it.each(['', 'public', 'pg_mine', 'information_schema', 'x'.repeat(64), 'a\0b'])(
+    'refuses the schema %j',
+    (schema) => {
+      expect(() => open(schema)).toThrow(expect.objectContaining({ code: 'TENANCY_ERR_CONFIG_INVALID' }))
+    },
+  )
+
+  it('tells a registry that was never initialized as unavailable, without its SQL', async () => {
+    const error = await open(uniqueSchema())
+      .getByIdentifier('acme-secret')
+      .catch((caught: unknown) => caught)
+    expect(error).toMatchObject({ code: 'TENANCY_ERR_STORE_UNAVAILABLE', statusCode: 503, cause: { code: '42P01' } })
+    expect(everyMessage(error)).not.toMatch(/select|acme-secret/i)
+  })
+})
+
+describe('Drizzle on a PostgreSQL that is down', () => {
+  const secret = 'Very Secret Inc.'
+
+  it('tells every method as TENANCY_ERR_STORE_UNAVAILABLE, without SQL or parameters', async () => {
+    const pool = new Pool({ connectionString: 'postgres://nobody@127.0.0.1:1/none' })
+    const store = createDrizzlePostgresTenantStore({
+      admin: pgAdmin(pool),
+      drizzle: (client) => drizzle({ client: client as Pool }),
+    })
+    const tenant = newTenant({ name: secret })
+    const calls = [
+      store.initialize(),
+      store.getById(tenant.id),
+      store.getByIdentifier(tenant.identifier),
+      store.insert(tenant),
+      store.update(tenant.id, { name: secret }),
+      store.setStatus(tenant.id, 'active'),
+      store.discard(tenant.id),
+      store.list(),
+      store.count(),
+      store.ping(),
+    ]
+    for (const result of await Promise.allSettled(calls)) {
+      const error: unknown = result.status === 'rejected' ? result.reason : undefined
+      expect(error).toMatchObject({ code: 'TENANCY_ERR_STORE_UNAVAILABLE', statusCode: 503 })
+      expect(error).toHaveProperty('cause.code', 'ECONNREFUSED')
+      expect(everyMessage(error)).not.toMatch(/select|insert|update|Secret/i)
+    }
+    await store.close()
+    await pool.end()
+  })
+})
+
+function everyMessage(error: unknown): string {
+  return error instanceof Error ? `${error.message}\n${everyMessage(error.cause)}` : ''
+}

@@ -1,0 +1,334 @@
+import { randomUUID } from 'node:crypto'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { createTenantCache, type FencedTenantCache } from '../../src/cache/tenant-cache.ts'
+import type { TenantStore } from '../../src/contracts/store.ts'
+import type { Tenant } from '../../src/contracts/tenant.ts'
+import { tenancyError } from '../../src/errors.ts'
+import { type CachedTenantStore, createCachedTenantStore } from '../../src/tenants/cached-store.ts'
+import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
+import { newTenant } from '../conformance/store.ts'
+
+/** A real store whose reads and writes are counted, and can be held after they are done, or be cut off. */
+function createSlowStore(store: TenantStore) {
+  const gates: Promise<void>[] = []
+  const failures: ('before' | 'after')[] = []
+  let reads = 0
+  async function through<T>(work: () => Promise<T>): Promise<T> {
+    const gate = gates.shift()
+    const failure = failures.shift()
+    if (failure === 'before') throw tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')
+    const result = await work()
+    await gate
+    if (failure === 'after') throw tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')
+    return result
+  }
+  const read = <T>(work: () => Promise<T>): Promise<T> => {
+    reads++
+    return through(work)
+  }
+  const slow: TenantStore = {
+    ...store,
+    getById: (id) => read(() => store.getById(id)),
+    getByIdentifier: (identifier) => read(() => store.getByIdentifier(identifier)),
+    insert: (tenant) => through(() => store.insert(tenant)),
+    update: (...parameters) => through(() => store.update(...parameters)),
+    setStatus: (...parameters) => through(() => store.setStatus(...parameters)),
+    discard: (id) => through(() => store.discard(id)),
+    list: (options) => through(() => store.list(options)),
+  }
+  return {
+    store: slow,
+    reads: () => reads,
+    /** Holds the result of the next call until the function given back is called. */
+    hold(): () => void {
+      let release = (): void => undefined
+      gates.push(new Promise((resolve) => (release = resolve)))
+      return () => release()
+    },
+    /** Fails the next call, before or after it took effect. */
+    fail: (when: 'before' | 'after') => failures.push(when),
+  }
+}
+
+describe('createCachedTenantStore', () => {
+  let primary: TenantStore
+  let slow: ReturnType<typeof createSlowStore>
+  let cache: FencedTenantCache
+  let changes: Tenant[]
+  let store: CachedTenantStore
+
+  beforeEach(() => {
+    primary = createMemoryTenantStore()
+    slow = createSlowStore(primary)
+    cache = createTenantCache({ maxSize: 100, ttlSeconds: 60 })
+    changes = []
+    store = createCachedTenantStore({ store: slow.store, cache, onChange: (tenant) => changes.push(tenant) })
+  })
+
+  const insertActive = (change: Parameters<typeof newTenant>[0] = {}) =>
+    primary.insert(newTenant({ identifier: 'acme', status: 'active', ...change }))
+
+  describe('peek and resolve', () => {
+    it('read once, then answer without I/O', async () => {
+      const tenant = await insertActive()
+      expect(store.peek('acme')).toBeUndefined()
+      expect(await store.resolve('acme')).toEqual(tenant)
+      expect(store.peek('acme')).toEqual(tenant)
+      expect(await store.resolve('acme')).toEqual(tenant)
+      expect(await store.resolveById(tenant.id)).toEqual(tenant)
+      expect(slow.reads()).toBe(1)
+    })
+
+    it('[W58] share one read between 10,000 misses at once', async () => {
+      const tenant = await insertActive()
+      const release = slow.hold()
+      const misses = Array.from({ length: 10_000 }, () => store.resolve('acme'))
+      release()
+      expect(new Set(await Promise.all(misses))).toEqual(new Set([tenant]))
+      expect(slow.reads()).toBe(1)
+    })
+
+    it('[W58] share one read by id too', async () => {
+      const tenant = await insertActive()
+      const found = await Promise.all(Array.from({ length: 1000 }, () => store.resolveById(tenant.id)))
+      expect(new Set(found)).toEqual(new Set([tenant]))
+      expect(slow.reads()).toBe(1)
+    })
+
+    it('[W58] read once for 10,000 requests for one unknown identifier, at once or in turn', async () => {
+      await Promise.all(Array.from({ length: 5000 }, () => store.resolve('nobody')))
+      for (let n = 0; n < 5000; n++) expect(await store.resolve('nobody')).toBeUndefined()
+      expect(store.peek('nobody')).toBeNull()
+      expect(slow.reads()).toBe(1)
+    })
+
+    it('do not mix one identifier with another, nor with an id', async () => {
+      const acme = await insertActive()
+      const beta = await insertActive({ identifier: 'beta' })
+      const found = await Promise.all([store.resolve('acme'), store.resolve('beta'), store.resolveById(beta.id)])
+      expect(found).toEqual([acme, beta, beta])
+      expect(await store.resolve(acme.id)).toBeUndefined()
+    })
+
+    it('do not remember a failed read', async () => {
+      const tenant = await insertActive()
+      slow.fail('before')
+      const failed = await Promise.allSettled([store.resolve('acme'), store.resolve('acme')])
+      expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+      expect(await store.resolve('acme')).toEqual(tenant)
+      expect(slow.reads()).toBe(2)
+    })
+
+    it('forget an unknown identifier when it is registered or taken by a rename', async () => {
+      await store.resolve('acme')
+      await store.resolve('beta')
+      const { id } = await store.insert(newTenant({ identifier: 'acme', status: 'active' }))
+      expect(await store.resolve('acme')).toMatchObject({ id })
+      await store.update(id, { identifier: 'beta' })
+      expect(await store.resolve('beta')).toMatchObject({ id })
+      expect(await store.resolve('acme')).toBeUndefined()
+    })
+
+    it('give undefined for an unknown id, also while other tenants change', async () => {
+      const { id } = await insertActive()
+      const unknown = store.resolveById(randomUUID())
+      await store.setStatus(id, 'suspended')
+      expect(await unknown).toBeUndefined()
+      expect(await store.getById(randomUUID())).toBeUndefined()
+    })
+  })
+
+  describe('[W40] a slow read that began before a write', () => {
+    it.each<[string, (id: string) => Promise<Tenant | undefined>]>([
+      ['resolve', () => store.resolve('acme')],
+      ['resolveById', (id) => store.resolveById(id)],
+      ['getById', (id) => store.getById(id)],
+      ['getByIdentifier', () => store.getByIdentifier('acme')],
+    ])('by %s neither puts the old tenant back nor gives it to anyone', async (_name, ask) => {
+      const { id } = await insertActive()
+      const release = slow.hold()
+      const reading = ask(id)
+      await store.setStatus(id, 'suspended')
+      release()
+      expect(await reading).toMatchObject({ status: 'suspended', version: 2 })
+      expect(store.peek('acme')).toMatchObject({ status: 'suspended', version: 2 })
+    })
+
+    it('is repeated when L1 has lost the new tenant meanwhile', async () => {
+      cache = createTenantCache({ maxSize: 1, ttlSeconds: 60 })
+      store = createCachedTenantStore({ store: slow.store, cache })
+      const { id } = await insertActive()
+      const release = slow.hold()
+      const reading = store.resolve('acme')
+      await store.setStatus(id, 'suspended')
+      for (let n = 0; n < 50; n++) await store.insert(newTenant({ status: 'active' }))
+      release()
+      expect(await reading).toMatchObject({ status: 'suspended' })
+      expect(store.peek('acme')).toMatchObject({ status: 'suspended' })
+      expect(slow.reads()).toBe(2)
+    })
+
+    it('does not give the identifier back to who had it before a rename', async () => {
+      const { id } = await insertActive()
+      const release = slow.hold()
+      const reading = store.resolve('acme')
+      await store.update(id, { identifier: 'beta' })
+      const heir = await store.insert(newTenant({ identifier: 'acme', status: 'active' }))
+      release()
+      expect(await reading).toEqual(heir)
+      expect(store.peek('acme')).toEqual(heir)
+      expect(store.peek('beta')).toMatchObject({ id })
+    })
+
+    it('finds nobody after a rename, instead of who was there', async () => {
+      const { id } = await insertActive()
+      const release = slow.hold()
+      const reading = store.resolve('acme')
+      await store.update(id, { identifier: 'beta' })
+      release()
+      expect(await reading).toBeUndefined()
+      expect(store.peek('acme')).toBeNull()
+    })
+
+    it('does not make a new tenant unknown', async () => {
+      const release = slow.hold()
+      const reading = store.resolve('acme')
+      const tenant = await store.insert(newTenant({ identifier: 'acme', status: 'active' }))
+      release()
+      expect(await reading).toEqual(tenant)
+      expect(store.peek('acme')).toEqual(tenant)
+    })
+
+    it('does not bring a discarded tenant back', async () => {
+      const { id } = await store.insert(newTenant({ identifier: 'acme' }))
+      const release = slow.hold()
+      const reading = store.getById(id)
+      expect(await store.discard(id)).toBe(true)
+      release()
+      expect(await reading).toBeUndefined()
+      expect(await store.resolve('acme')).toBeUndefined()
+    })
+
+    it('is a write too: of two that end in the wrong order the later version stays', async () => {
+      const { id } = await insertActive()
+      const release = slow.hold()
+      const suspending = store.setStatus(id, 'suspended')
+      const active = await store.setStatus(id, 'active')
+      release()
+      expect(await suspending).toMatchObject({ status: 'suspended', version: 2 })
+      expect(store.peek('acme')).toEqual(active)
+      expect(changes.map(({ version }) => version)).toEqual([3])
+    })
+
+    it('gives up as unavailable when the store answers with an older tenant again and again', async () => {
+      const { id } = await insertActive()
+      const stale = await primary.getById(id)
+      const replica: TenantStore = { ...primary, getByIdentifier: async () => stale }
+      cache = createTenantCache({ maxSize: 1, ttlSeconds: 60 })
+      store = createCachedTenantStore({ store: replica, cache })
+      await store.setStatus(id, 'suspended')
+      await store.insert(newTenant({ status: 'active' }))
+      await expect(store.resolve('acme')).rejects.toMatchObject({ code: 'TENANCY_ERR_STORE_UNAVAILABLE' })
+    })
+  })
+
+  describe('writes', () => {
+    it('[W40] of every kind are seen by the next peek', async () => {
+      const { id } = await store.insert(newTenant({ identifier: 'acme' }))
+      expect(store.peek('acme')).toMatchObject({ version: 1, status: 'provisioning' })
+      await store.setStatus(id, 'active')
+      expect(store.peek('acme')).toMatchObject({ version: 2, status: 'active' })
+      await store.update(id, { metadata: { plan: 'pro' } })
+      expect(store.peek('acme')).toMatchObject({ version: 3, metadata: { plan: 'pro' } })
+      expect(slow.reads()).toBe(0)
+    })
+
+    it('that are refused leave L1 as it was', async () => {
+      const tenant = await insertActive()
+      await store.resolve('acme')
+      await expect(store.setStatus(tenant.id, 'purged')).rejects.toMatchObject({
+        code: 'TENANCY_ERR_STATUS_TRANSITION',
+      })
+      expect(await store.discard(tenant.id)).toBe(false)
+      expect(store.peek('acme')).toEqual(tenant)
+    })
+
+    it('whose outcome is unknown make L1 forget the tenant', async () => {
+      const { id } = await insertActive()
+      await store.resolve('acme')
+      slow.fail('after')
+      await expect(store.setStatus(id, 'suspended')).rejects.toMatchObject({ code: 'TENANCY_ERR_STORE_UNAVAILABLE' })
+      expect(store.peek('acme')).toBeUndefined()
+      expect(await store.resolve('acme')).toMatchObject({ status: 'suspended' })
+    })
+
+    it('whose outcome is unknown refuse reads from before them', async () => {
+      const { id } = await insertActive()
+      const release = slow.hold()
+      const reading = store.resolve('acme')
+      slow.fail('after')
+      await expect(store.update(id, { name: 'New' })).rejects.toMatchObject({ code: 'TENANCY_ERR_STORE_UNAVAILABLE' })
+      release()
+      expect(await reading).toMatchObject({ name: 'New' })
+    })
+
+    it('that discard with unknown outcome make L1 forget the tenant', async () => {
+      const { id } = await store.insert(newTenant({ identifier: 'acme' }))
+      slow.fail('after')
+      await expect(store.discard(id)).rejects.toMatchObject({ code: 'TENANCY_ERR_STORE_UNAVAILABLE' })
+      expect(store.peek('acme')).toBeUndefined()
+    })
+  })
+
+  it('serves what L1 believes while the store is down, then fails', async () => {
+    let time = 0
+    cache = createTenantCache({ maxSize: 10, ttlSeconds: 60, now: () => time })
+    store = createCachedTenantStore({ store: slow.store, cache })
+    const tenant = await insertActive()
+    await store.resolve('acme')
+    slow.fail('before')
+    time = 59_000
+    expect(await store.resolve('acme')).toEqual(tenant)
+    time = 61_000
+    await expect(store.resolve('acme')).rejects.toMatchObject({ code: 'TENANCY_ERR_STORE_UNAVAILABLE' })
+  })
+
+  describe('onChange', () => {
+    it('tells each newer version once while L1 holds it: by a write, a read and a list', async () => {
+      const { id } = await store.insert(newTenant({ identifier: 'acme', status: 'active' }))
+      await store.resolve('acme')
+      await store.getById(id)
+      await primary.setStatus(id, 'suspended')
+      await store.getByIdentifier('acme')
+      await primary.setStatus(id, 'active')
+      await store.list()
+      await store.list()
+      await store.update(id, { name: 'New' })
+      await store.update(id, {})
+      expect(changes.map(({ version, status }) => [version, status])).toEqual([
+        [1, 'active'],
+        [2, 'suspended'],
+        [3, 'active'],
+        [4, 'active'],
+      ])
+      expect(store.peek('acme')).toMatchObject({ version: 4 })
+    })
+
+    it('is told of a suspension before its caller has it', async () => {
+      const { id } = await insertActive()
+      const suspended = store.setStatus(id, 'suspended').then(() => changes.at(-1)?.status)
+      expect(await suspended).toBe('suspended')
+    })
+
+    it('can be left out', async () => {
+      store = createCachedTenantStore({ store: slow.store, cache })
+      await expect(store.insert(newTenant())).resolves.toMatchObject({ version: 1 })
+    })
+  })
+
+  it('lists without filling L1', async () => {
+    await insertActive()
+    expect((await store.list()).tenants).toHaveLength(1)
+    expect(store.peek('acme')).toBeUndefined()
+  })
+})
