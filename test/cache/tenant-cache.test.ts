@@ -138,6 +138,13 @@ describe('createTenantCache', () => {
       expect(cache.peek('acme')).toMatchObject({ id: '1' })
     })
 
+    it('do not come back when the tenant that got the identifier has to leave L1', () => {
+      cache.setMissing('acme', cache.epoch)
+      cache.set(tenant('1', 'acme'))
+      cache.forget('1')
+      expect(cache.peek('acme')).toBeUndefined()
+    })
+
     it('do not come back by a slow look-up when the tenant gave the identifier up and took it back', () => {
       cache.set(tenant('1', 'acme', 1))
       const slow = cache.epoch
