@@ -287,6 +287,23 @@ describe.each(['postgres15', 'postgres18'] as const)('on %s', (name) => {
       expect(rows).toEqual([{ n: 4 }])
     })
 
+    test('a new enum value can be used by the next run, in the run that adds it only where PostgreSQL allows it', async () => {
+      const made = migrationOf('made', `create type s as enum ('a')`, 'create table t (v s)')
+      const added = migrationOf('added', `alter type s add value 'b'`)
+      const used = migrationOf('used', `alter table t alter v set default 'b'`)
+      const migrate = (schema: string, ...migrations: readonly Migration[]) =>
+        migrateNamespace({ server, scope: scopeOf(schema), migrations })
+
+      await migrate(namespace, made)
+      await migrate(namespace, made, added)
+      await expect(migrate(namespace, made, added, used)).resolves.toMatchObject({ applied: ['used'] })
+
+      const fresh = migrate(`${namespace}fresh`, made, added, used)
+      // Of a type made in the same transaction, PostgreSQL 17 and newer lets it be used at once.
+      if (name === 'postgres18') await expect(fresh).resolves.toMatchObject({ created: true })
+      else await expect(fresh).rejects.toMatchObject({ cause: { code: '55P04' } })
+    })
+
     test("a tenant's values stay out of the message", async () => {
       const one = migrationOf(
         'one',

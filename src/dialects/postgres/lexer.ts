@@ -26,6 +26,7 @@ export interface Token {
 const NUMBER =
   /0[xX](?:_?[\da-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+|(?:\d(?:_?\d)*(?:\.(?!\.)(?:\d(?:_?\d)*)?)?|\.\d(?:_?\d)*)(?:[eE][+-]?\d(?:_?\d)*)?/y
 const DOLLAR_DELIMITER = /\$(?:[A-Za-z_\x80-\uffff][A-Za-z0-9_\x80-\uffff]*)?\$/y
+const ABOVE_ASCII = /[\x80-\uffff]/
 const PARAMETER = /\$\d+/y
 const OPERATOR_CHARACTERS = new Set('~!@#^&|`?+-*/%<>=')
 /** An operator may end in `+` or `-` only if it holds one of these. */
@@ -143,9 +144,8 @@ function stringEnd(sql: string, open: number, rules: 'standard' | 'escapes' | 'b
 
 function unescapedQuote(sql: string, from: number): number {
   for (let at = from; at < sql.length; at++) {
-    const code = sql.charCodeAt(at)
-    if (code === 39 /* ' */) return at
-    if (code === 92 /* \ */) at++
+    if (sql.charAt(at) === "'") return at
+    if (sql.charAt(at) === '\\') at++
   }
   return NOT_FOUND
 }
@@ -239,6 +239,7 @@ function isSpace(code: number): boolean {
 
 /** Only ASCII folds: `toLowerCase` alone would make a `k` of the Kelvin sign. */
 function fold(word: string): string {
+  if (!ABOVE_ASCII.test(word)) return word.toLowerCase()
   return word.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
 }
 

@@ -93,6 +93,16 @@ describe('bodies of DO and of functions', () => {
     expect(rewriteDdl(`DO LANGUAGE 'plpgsql' $x$${body}$x$`)).toBe(`DO LANGUAGE 'plpgsql' $x$${expected}$x$`)
   })
 
+  test('are those that drizzle-kit wrote before 0.25', () => {
+    const text = (qualifier: string) => `DO $$ BEGIN
+ ALTER TABLE "o" ADD CONSTRAINT "x" FOREIGN KEY ("c") REFERENCES ${qualifier}"c"("id") ON DELETE no action;
+ CREATE TYPE ${qualifier}"m" AS ENUM('public.a');
+EXCEPTION
+ WHEN duplicate_object THEN null;
+END $$;`
+    expect(rewriteDdl(text('"public".'))).toBe(text(''))
+  })
+
   test('know the variables, arguments and rows of the function', () => {
     const body = `
 DECLARE r record; n public.t.id%TYPE; m t.id%TYPE; x public.t%ROWTYPE;
