@@ -22,7 +22,7 @@ export interface DrizzlePostgresTenantStoreOptions {
 
 /**
  * The registry in a PostgreSQL schema of its own, by Drizzle's query builder; the driver may be node-postgres or PGlite.
- * drizzle-orm is loaded at first use.
+ * Drizzle is loaded at first use.
  * @throws TENANCY_ERR_CONFIG_INVALID for a schema name that PostgreSQL or the registry cannot use; its methods also
  * throw TENANCY_ERR_PEER_MISSING
  */

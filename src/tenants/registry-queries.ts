@@ -61,7 +61,7 @@ interface Database {
 }
 
 /**
- * Loads drizzle-orm and makes the registry's statements with its query builder.
+ * Loads Drizzle and makes the registry's statements with its query builder.
  * @throws TENANCY_ERR_PEER_MISSING
  */
 export async function loadRegistryQueries(options: RegistryQueriesOptions): Promise<RegistryQueries> {
