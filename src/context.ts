@@ -67,9 +67,13 @@ export function currentContext(): TenancyContext | undefined {
   return storage.getStore()
 }
 
-/** Calls `callback` inside `context`. Never `enterWith`: on Node 20 that leaks into the next request of a socket. */
-export function enterContext<T>(context: TenancyContext, callback: () => T): T {
-  return storage.run(context, callback)
+/**
+ * Calls `callback` inside `context`, or outside of any. Never `enterWith`: on Node 20 that leaks into the next request of
+ * a socket.
+ */
+export function enterContext<T>(context: TenancyContext | undefined, callback: () => T): T {
+  // The type of `run` does not know that a store may be undefined.
+  return storage.run(context as TenancyContext, callback)
 }
 
 /** Runs `work` in `context` and awaits it there: Drizzle's builders are lazy and would start outside. */

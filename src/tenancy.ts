@@ -100,6 +100,10 @@ export interface Log {
   error(details: object, message: string): void
 }
 
+/** Header, host and path are what the caller says, not what it proves. */
+const UNPROVEN =
+  'Tenants are resolved from what the caller claims. Give `authorize` to check that it may act for that tenant.'
+
 /** Builds an instance. Pure: connections are made by `start()`. */
 export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance {
   const server: DatabaseServer = openServer(
@@ -107,7 +111,8 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     config.databaseEcho ? (statement) => log.debug({ statement }, 'tenant statement') : undefined,
   )
   const strategy = schemaStrategy(config)
-  const revoked = new Set<string>()
+  /** Tenants that are not served, by id, with the version that said so: an older message cannot undo it. */
+  const revoked = new Map<string, number>()
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
   const store = createCachedTenantStore({
     store: createDrizzlePostgresTenantStore({
@@ -116,7 +121,10 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       schema: config.registrySchema,
     }),
     cache,
-    onChange: ({ id, status }) => void (status === 'active' ? revoked.delete(id) : revoked.add(id)),
+    onChange({ id, status, version }) {
+      if (status !== 'active') revoked.set(id, version)
+      else if ((revoked.get(id) ?? 0) < version) revoked.delete(id)
+    },
   })
   const handles = createLru<object>({ max: config.l1CacheMaxSize })
   const factory = (config.drizzle as DrizzleFactory | undefined) ?? ((client) => server.drizzle(client) as object)
@@ -127,6 +135,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   let closed = false
 
   const boot = async (): Promise<void> => {
+    if (config.authorize === undefined) log.warn(UNPROVEN)
     for (const warning of await server.open()) log.warn(warning)
     await store.initialize()
     const migrations = config.migrations === undefined ? [] : await readMigrations(config.migrations)

@@ -59,7 +59,7 @@ export function assertServed(tenant: Tenant | undefined): Tenant {
   return accept(tenant, true)
 }
 
-function accept(tenant: Tenant, accepted: boolean): Tenant {
+function accept(tenant: Tenant, accepted: unknown): Tenant {
   // Anything but a clear yes is a no: a hook that forgets to return must not open the door.
   if (accepted !== true) throw tenancyError('TENANCY_ERR_TENANT_UNKNOWN')
   if (tenant.status === 'suspended') throw tenancyError('TENANCY_ERR_TENANT_SUSPENDED')

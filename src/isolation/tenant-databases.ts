@@ -16,7 +16,7 @@ export interface TenantDatabasesOptions {
   /** Databases by tenant id; one that is dropped is built again. */
   readonly handles: Lru<object>
   /** Ids of the tenants that are no longer served. */
-  readonly revoked: ReadonlySet<string>
+  readonly revoked: { has(id: string): boolean }
 }
 
 /** One transaction for a request, and its database. */

@@ -17,11 +17,17 @@ export interface NamespaceRights {
  * Opens one namespace inside a running admin transaction: takes its advisory lock (released with the transaction) and
  * puts it on the path.
  */
-export async function openNamespaceSession(query: AdminConnection['query'], scope: Scope, rights: NamespaceRights): Promise<NamespaceSession> {
+export async function openNamespaceSession(
+  query: AdminConnection['query'],
+  scope: Scope,
+  rights: NamespaceRights,
+): Promise<NamespaceSession> {
   const schema = quoteIdentifier(scope.namespace)
   const ledger = `${schema}.${quoteIdentifier(LEDGER)}`
   const mark = `fastify-tenancy tenant ${scope.tenantId}`
   await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`fastify-tenancy:${scope.namespace}`])
+  // The rewriter reads backslashes in strings as this setting has them.
+  await query('set local standard_conforming_strings to on')
   await query(`set local search_path to ${scope.searchPath.map(quoteIdentifier).join(', ')}`)
 
   return Object.freeze({
@@ -34,8 +40,11 @@ export async function openNamespaceSession(query: AdminConnection['query'], scop
       if (found !== undefined) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [scope.namespace])
       await query(`create schema ${schema}`)
       await query(`comment on schema ${schema} is ${quoteLiteral(mark)}`)
-      await query(`create table ${ledger} (id serial primary key, hash text not null unique, created_at bigint, name text, applied_at timestamptz default now())`)
-      if (rights.servingRole !== undefined) for (const grant of grants(schema, quoteIdentifier(rights.servingRole))) await query(grant)
+      await query(
+        `create table ${ledger} (id serial primary key, hash text not null unique, created_at bigint, name text, applied_at timestamptz default now())`,
+      )
+      if (rights.servingRole !== undefined)
+        for (const grant of grants(schema, quoteIdentifier(rights.servingRole))) await query(grant)
       return true
     },
 

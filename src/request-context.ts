@@ -1,0 +1,69 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import { currentContext, enterContext, type TenancyContext } from './context.ts'
+import type { Tenant } from './contracts/tenant.ts'
+import { tenancyError } from './errors.ts'
+import type { TenantDb } from './register.ts'
+
+const kContext = Symbol('fastify-tenancy.context')
+
+interface ContextRequest extends FastifyRequest {
+  [kContext]: TenancyContext | null
+}
+
+/** Declares what requests carry, so that all of them have one shape. */
+export function decorateRequests(app: FastifyInstance): void {
+  app.decorateRequest(kContext as unknown as string, null)
+  app.decorateRequest('tenant', { getter: tenantOf })
+  app.decorateRequest('tenantDb', { getter: databaseOf })
+}
+
+/** Goes on with the request inside `context`: the one `run` of a request. */
+export function enter(request: FastifyRequest, context: TenancyContext, done: HookHandlerDoneFunction): void {
+  ;(request as ContextRequest)[kContext] = context
+  enterContext(context, done)
+}
+
+/** Goes on without a tenant, also where something else put one into the context. */
+export function leave(done: HookHandlerDoneFunction): void {
+  if (currentContext() === undefined) done()
+  else enterContext(undefined, done)
+}
+
+/**
+ * A response that waits behind another on a pipelined socket (RFC 9112, 9.3.2) has no socket yet, and node finishes it in
+ * the context of the one before: its listeners would run as a stranger's tenant. It gets its own context for all events.
+ */
+export function bindQueuedResponse(
+  request: FastifyRequest,
+  { raw }: FastifyReply,
+  done: HookHandlerDoneFunction,
+): void {
+  if (raw.socket === null) {
+    const emit = raw.emit
+    raw.emit = (...event: Parameters<typeof emit>) => enterContext(contextOf(request), () => emit.apply(raw, event))
+  }
+  done()
+}
+
+/** The same for a request that a hook before ours has answered. */
+export function returnToContext(request: FastifyRequest, _reply: FastifyReply, done: HookHandlerDoneFunction): void {
+  const own = contextOf(request)
+  if (currentContext()?.root === own?.root) done()
+  else enterContext(own, done)
+}
+
+function contextOf(request: FastifyRequest): TenancyContext | undefined {
+  return (request as ContextRequest)[kContext] ?? undefined
+}
+
+function tenantOf(this: FastifyRequest): Tenant | null {
+  return contextOf(this)?.tenant ?? null
+}
+
+function databaseOf(this: FastifyRequest): TenantDb {
+  const own = contextOf(this)
+  if (own === undefined) throw tenancyError('TENANCY_ERR_NO_TENANT')
+  // Inside a transaction of this request the current context knows it; another request's context never counts.
+  const current = currentContext()
+  return (current?.root === own.root ? current : own).database as TenantDb
+}
