@@ -16,17 +16,6 @@ export interface TenantCacheOptions {
   readonly now?: () => number
 }
 
-/** The {@link TenantCache} with a fence: a reader says when its read began, and slow reads are told apart from news. */
-export interface FencedTenantCache extends TenantCache {
-  /**
-   * As in {@link TenantCache}; `since` is the `epoch` before the read or write that gave `tenant`. Without it, a tenant
-   * whose identifier belongs to another one here is refused and both are forgotten: nobody can tell which is older.
-   */
-  set(tenant: Tenant, since?: number): boolean
-  /** Drops what is held of this id and refuses every read that began before now. */
-  forget(id: string): void
-}
-
 /** The lowest version still believed, and the moment before which a read must not have begun. */
 interface Floor {
   readonly version: number
@@ -48,7 +37,7 @@ const NOBODY = ''
  * Floors are bounded too, see `createChangeLog`: a read during which a floor was forgotten is refused, never believed.
  * @throws TENANCY_ERR_CONFIG_INVALID
  */
-export function createTenantCache(options: TenantCacheOptions): FencedTenantCache {
+export function createTenantCache(options: TenantCacheOptions): TenantCache {
   const { maxSize, ttlSeconds } = options
   const { negativeTtlSeconds = Math.min(DEFAULT_NEGATIVE_TTL_SECONDS, ttlSeconds) } = options
   const problems: string[] = []
@@ -64,7 +53,7 @@ export function createTenantCache(options: TenantCacheOptions): FencedTenantCach
   return Object.freeze(new L1({ maxSize, ttlSeconds, negativeTtlSeconds, now }))
 }
 
-class L1 implements FencedTenantCache {
+class L1 implements TenantCache {
   readonly #maxSize: number
   readonly #tenants: LRUCache<string, Tenant>
   readonly #byId = new Map<string, Tenant>()

@@ -20,11 +20,17 @@ export interface TenantCache {
   peek(identifier: string): Tenant | null | undefined
   /** The tenant of this id if held. */
   peekById(id: string): Tenant | undefined
-  /** Keeps `tenant` unless it is older than the floor; false when refused. Raises the floor to its version. */
-  set(tenant: Tenant): boolean
+  /**
+   * Keeps `tenant` unless it is older than the floor; false when refused. Raises the floor to its version. `since` is the
+   * `epoch` from before the read or write that gave it. Without it, a tenant whose identifier belongs to another one here
+   * is refused and both are forgotten: nobody can tell which is older.
+   */
+  set(tenant: Tenant, since?: number): boolean
+  /** Drops what is held of this id and refuses every read that began before now. */
+  forget(id: string): void
   /** Remembers that nobody has this identifier, unless someone got it since `epoch`. */
   setMissing(identifier: string, epoch: number): void
-  /** Number of changes of the set of identifiers so far; read before a lookup, handed to {@link setMissing}. */
+  /** Counts changes; read before a lookup, handed to {@link set} and {@link setMissing}. */
   readonly epoch: number
   clear(): void
   stats(): CacheStats

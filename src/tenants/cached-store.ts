@@ -6,11 +6,7 @@ import { isTenancyError, tenancyError } from '../errors.ts'
 /** What {@link createCachedTenantStore} takes. */
 export interface CachedTenantStoreOptions {
   readonly store: TenantStore
-  /** L1. `since` is its `epoch` from before the read or write; `forget` drops a tenant and refuses reads begun before. */
-  readonly cache: Omit<TenantCache, 'set'> & {
-    set(tenant: Tenant, since: number): boolean
-    forget(id: string): void
-  }
+  readonly cache: TenantCache
   /**
    * Called when a version becomes known that L1 does not hold, by a write or a read, before the caller has it. It can
    * come again for a version that L1 had to forget. Must not throw.

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { createTenantCache, type FencedTenantCache } from '../../src/cache/tenant-cache.ts'
+import { createTenantCache } from '../../src/cache/tenant-cache.ts'
+import type { TenantCache } from '../../src/contracts/cache.ts'
 import type { Tenant } from '../../src/contracts/tenant.ts'
 
 const tenant = (id: string, identifier: string, version = 1): Tenant => ({
@@ -16,7 +17,7 @@ const tenant = (id: string, identifier: string, version = 1): Tenant => ({
 
 describe('createTenantCache', () => {
   let time = 0
-  let cache: FencedTenantCache
+  let cache: TenantCache
   const create = (change: Partial<Parameters<typeof createTenantCache>[0]> = {}) =>
     createTenantCache({ maxSize: 3, ttlSeconds: 60, negativeTtlSeconds: 5, now: () => time, ...change })
 

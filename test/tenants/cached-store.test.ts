@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { createTenantCache, type FencedTenantCache } from '../../src/cache/tenant-cache.ts'
+import { createTenantCache } from '../../src/cache/tenant-cache.ts'
+import type { TenantCache } from '../../src/contracts/cache.ts'
 import type { TenantStore } from '../../src/contracts/store.ts'
 import type { Tenant } from '../../src/contracts/tenant.ts'
 import { tenancyError } from '../../src/errors.ts'
@@ -53,7 +54,7 @@ function createSlowStore(store: TenantStore) {
 describe('createCachedTenantStore', () => {
   let primary: TenantStore
   let slow: ReturnType<typeof createSlowStore>
-  let cache: FencedTenantCache
+  let cache: TenantCache
   let changes: Tenant[]
   let store: CachedTenantStore
 
