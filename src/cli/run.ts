@@ -1,0 +1,113 @@
+import { parseArgs } from 'node:util'
+import { rolesScript } from '../dialects/postgres/roles-script.ts'
+import { quoteReceived } from '../util/identifier.ts'
+
+/** Where the command writes. */
+export interface Output {
+  out(text: string): void
+  err(text: string): void
+}
+
+/** What a command needs and does. */
+interface Command {
+  readonly usage: string
+  run(args: readonly string[], output: Output): number
+}
+
+const OK = 0
+/** The caller asked for something that is not there. */
+const WRONG_USE = 2
+
+/** PostgreSQL cuts longer names off, so that two of them could become one. In bytes. */
+const LONGEST_NAME = 63
+
+const rolesUsage = `fastify-tenancy roles --database <name> --serving <role> --admin <role> [--extensions <schema>]
+
+Prints the SQL that sets up the two roles. It can be run again. Nothing is connected to, no password is set.
+
+  --database    the database of the tenants
+  --serving     role of databaseUrl: without a tenant it reaches nothing
+  --admin       role of adminDatabaseUrl: DDL and the registry
+  --extensions  schema of the extensions that tenants may use (default: extensions)
+
+Run it as superuser, connected to that database:
+
+  fastify-tenancy roles --database saas --serving app --admin owner | psql -v ON_ERROR_STOP=1 -1 -d saas
+`
+
+const commands: ReadonlyMap<string, Command> = new Map([['roles', { usage: rolesUsage, run: roles }]])
+
+const usage = `Usage: ${rolesUsage}
+  fastify-tenancy --help
+`
+
+/** Something is wrong with the arguments; the message is for the terminal. */
+class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+/**
+ * The command line, without its process.
+ * @param args what follows the program's name
+ * @returns the exit code: 0, or 2 for a wrong use, told on `err`
+ */
+export function run(args: readonly string[], output: Output): number {
+  const [name, ...rest] = args
+  if (name === '--help' || name === '-h' || name === 'help') {
+    output.out(usage)
+    return OK
+  }
+  const command = name === undefined ? undefined : commands.get(name)
+  if (command === undefined) {
+    output.err(name === undefined ? usage : `fastify-tenancy: unknown command ${quoteReceived(name)}\n\n${usage}`)
+    return WRONG_USE
+  }
+  try {
+    return command.run(rest, output)
+  } catch (error) {
+    if (!(error instanceof UsageError) && !isParseError(error)) throw error
+    output.err(`fastify-tenancy ${name}: ${error.message}\n\n${command.usage}`)
+    return WRONG_USE
+  }
+}
+
+function roles(args: readonly string[], output: Output): number {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      database: { type: 'string' },
+      serving: { type: 'string' },
+      admin: { type: 'string' },
+      extensions: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  })
+  if (values.help) {
+    output.out(rolesUsage)
+    return OK
+  }
+  const missing = (['database', 'serving', 'admin'] as const).filter((option) => values[option] === undefined)
+  if (missing.length > 0) throw new UsageError(`missing ${missing.map((option) => `--${option}`).join(', ')}`)
+  const [database, servingRole, adminRole] = [name(values, 'database'), name(values, 'serving'), name(values, 'admin')]
+  if (servingRole === adminRole) throw new UsageError('--serving and --admin must be two roles')
+  const extensionsSchema = values.extensions === undefined ? 'extensions' : name(values, 'extensions')
+  if (extensionsSchema === 'public') throw new UsageError('--extensions must not be public, which no tenant may use')
+  output.out(rolesScript({ database, servingRole, adminRole, extensionsSchema }))
+  return OK
+}
+
+function name(values: Readonly<Record<string, unknown>>, option: string): string {
+  const value = String(values[option])
+  if (value === '' || Buffer.byteLength(value) > LONGEST_NAME) {
+    throw new UsageError(`--${option} must have 1 to ${LONGEST_NAME} bytes, received ${quoteReceived(value)}`)
+  }
+  // The script quotes names; `$$` would end its DO block, a line break or NUL is no name anybody meant.
+  if (value.includes('$$') || /\p{Cc}/u.test(value)) {
+    throw new UsageError(`--${option} must not contain "$$" or control characters, received ${quoteReceived(value)}`)
+  }
+  return value
+}
+
+function isParseError(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS_')
+}

@@ -1,0 +1,68 @@
+import { expect, test } from 'vitest'
+import { run } from '../../src/cli/run.ts'
+import { rolesScript } from '../../src/dialects/postgres/roles-script.ts'
+
+const names = ['--database', 'saas', '--serving', 'app', '--admin', 'owner']
+
+function call(...args: string[]) {
+  const written = { out: '', err: '' }
+  const code = run(args, {
+    out: (text) => void (written.out += text),
+    err: (text) => void (written.err += text),
+  })
+  return { code, ...written }
+}
+
+test('roles prints the script and nothing else', () => {
+  const script = rolesScript({ database: 'saas', servingRole: 'app', adminRole: 'owner' })
+  expect(call('roles', ...names)).toEqual({ code: 0, out: script, err: '' })
+})
+
+test('--extensions names another schema', () => {
+  const script = rolesScript({ database: 'saas', servingRole: 'app', adminRole: 'owner', extensionsSchema: 'ext' })
+  expect(call('roles', ...names, '--extensions', 'ext')).toEqual({ code: 0, out: script, err: '' })
+})
+
+test.each([['--help'], ['-h'], ['help'], ['roles', '--help'], ['roles', '-h']])('%s %s: help on stdout', (...args) => {
+  const { code, out, err } = call(...args.filter(Boolean))
+  expect({ code, err }).toEqual({ code: 0, err: '' })
+  for (const option of ['--database', '--serving', '--admin', '--extensions']) expect(out).toContain(option)
+})
+
+test('no command: the usage on stderr, exit 2', () => {
+  expect(call()).toMatchObject({ code: 2, out: '', err: expect.stringContaining('Usage:') as string })
+})
+
+test('an unknown command is named', () => {
+  expect(call('rolls')).toMatchObject({ code: 2, out: '', err: expect.stringContaining('"rolls"') as string })
+})
+
+test.each(['toString', '__proto__'])('%s is no command', (name) => {
+  expect(call(name)).toMatchObject({ code: 2, out: '' })
+})
+
+test('all missing options are told at once', () => {
+  const { code, out, err } = call('roles', '--serving', 'app')
+  expect({ code, out }).toEqual({ code: 2, out: '' })
+  expect(err).toContain('missing --database, --admin')
+})
+
+test.each([
+  ['an unknown option', ['--databse', 'saas']],
+  ['a positional', ['saas']],
+  ['an option without its value', ['--extensions']],
+  ['one role for both', ['--admin', 'app']],
+  ['public for the extensions', ['--extensions', 'public']],
+  ['an empty name', ['--database', '']],
+  ['a name that PostgreSQL would cut off', ['--database', 'é'.repeat(32)]],
+  ['a name that would end the DO block', ['--serving', 'a$$; drop table x; $$']],
+  ['a line break', ['--serving', 'a\nb']],
+])('%s is refused on stderr, with exit 2 and no SQL', (_what, args) => {
+  const { code, out, err } = call('roles', ...names, ...args)
+  expect({ code, out }).toEqual({ code: 2, out: '' })
+  expect(err).toMatch(/^fastify-tenancy roles: .+\n/)
+})
+
+test('a name of 63 bytes is taken', () => {
+  expect(call('roles', ...names, '--database', 'd'.repeat(63)).code).toBe(0)
+})
