@@ -28,6 +28,10 @@ const table = {
   ],
   TENANCY_ERR_TENANT_REVOKED: [403, 'The tenant of this database handle is no longer served. Ask for a new handle.'],
 
+  TENANCY_ERR_TENANT_MISMATCH: [
+    500,
+    'This database handle or query belongs to another tenant than the current context. Ask for `getTenantDb()` in each request, or use `runWithoutTenant()` to work with several tenants at once.',
+  ],
   TENANCY_ERR_IDENTIFIER_INVALID: [400, 'Invalid tenant identifier: %s'],
   TENANCY_ERR_TENANT_EXISTS: [409, 'A tenant with this identifier exists already.'],
   TENANCY_ERR_TENANT_NOT_FOUND: [404, 'There is no such tenant.'],

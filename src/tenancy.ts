@@ -148,12 +148,15 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       reserved,
       initialStatus: config.defaultTenantStatus,
     })
+    if (closed) throw tenancyError('TENANCY_ERR_CLOSED')
     addInstance(instance)
   }
   const start = (): Promise<void> => {
     if (closed) return Promise.reject(tenancyError('TENANCY_ERR_CLOSED'))
-    starting ??= boot().catch((error: unknown) => {
+    starting ??= boot().catch(async (error: unknown) => {
       starting = undefined
+      // Closing came first and found nothing open yet.
+      if (closed) await server.close().catch(() => {})
       throw error
     })
     return starting

@@ -1,8 +1,11 @@
 import type { Capability, Scope } from './isolation.ts'
 import type { NamespaceSession } from './migrator.ts'
 
-/** Throws when the tenant of a handle is no longer served. Called before every statement, without I/O. */
-export type Guard = () => void
+/**
+ * Throws when a handle must not be used. Called without I/O when a statement is handed over, in the context of the caller,
+ * and again with `send` where it had to wait for a connection: by then the context may be anybody's.
+ */
+export type Guard = (moment?: 'send') => void
 
 /** Connections of one pool. */
 export interface PoolStats {

@@ -2,7 +2,7 @@ import type { Lru } from '../contracts/cache.ts'
 import type { DatabaseServer } from '../contracts/dialect.ts'
 import type { IsolationStrategy } from '../contracts/isolation.ts'
 import type { Tenant } from '../contracts/tenant.ts'
-import { runInTransaction } from '../context.ts'
+import { currentContext, runInTransaction } from '../context.ts'
 import { tenancyError } from '../errors.ts'
 
 /** Makes a Drizzle database over a driver-shaped client. `tenant` is null for the admin connection. */
@@ -52,8 +52,9 @@ export function createTenantDatabases({
   revoked,
 }: TenantDatabasesOptions): TenantDatabases {
   const built = new WeakSet<object>()
-  const guardOf = (id: string) => () => {
+  const guardOf = (id: string) => (moment?: 'send') => {
     if (revoked.has(id)) throw tenancyError('TENANCY_ERR_TENANT_REVOKED')
+    if (moment !== 'send') assertNotForeign(id)
   }
   const build = (client: object, tenant: Tenant | null): object => {
     const database = factory(client, { tenant })
@@ -86,6 +87,15 @@ export function createTenantDatabases({
       return adminDatabase
     },
   })
+}
+
+/**
+ * A database is bound to its tenant, so one that was kept (a prepared statement in a module, a query awaited elsewhere)
+ * would bring its own tenant's rows into the request of another. Outside of any tenant's context it may be used.
+ */
+function assertNotForeign(id: string): void {
+  const current = currentContext()?.tenant
+  if (current !== undefined && current.id !== id) throw tenancyError('TENANCY_ERR_TENANT_MISMATCH')
 }
 
 /** Refuses what would serve one tenant's rows to another however well the client is confined. */

@@ -267,16 +267,46 @@ describeWith(['postgres18'], 'the tenant context', ({ postgres18 }) => {
     })
   })
 
-  it('keeps a database bound to its tenant, wherever it is awaited', async () => {
-    const kept = await app.tenancy.run('acme', () => ({ db: db() }))
+  it('refuses a kept database, query or prepared statement in the context of another tenant', async () => {
+    const mismatch = { code: 'TENANCY_ERR_TENANT_MISMATCH' }
+    const code = (work: () => PromiseLike<unknown>) =>
+      Promise.resolve(work()).then(
+        () => ({ code: undefined }),
+        (error: { cause?: unknown; code?: string }) => ({ code: ((error.cause ?? error) as { code?: string }).code }),
+      )
+    const kept = await app.tenancy.run('acme', () => ({
+      db: db(),
+      query: db().execute<{ s: string }>(sql`select current_schema() as s`),
+      prepared: db().select({ s: sql<string>`current_schema()` }).from(sql`(select 1) as one`).prepare('kept'),
+    }))
     await app.tenancy.run('globex', async () => {
-      expect(await schema(kept.db)).toBe(await schemaOf('acme'))
-      await kept.db.transaction(async (tx) => {
-        expect(db()).not.toBe(tx)
-        expect(await schema()).toBe(await schemaOf('globex'))
-        expect(await schema(tx as unknown as PlainDb)).toBe(await schemaOf('acme'))
-      })
+      expect(await code(() => kept.db.execute(sql`select 1`))).toEqual(mismatch)
+      expect(await code(() => kept.query)).toEqual(mismatch)
+      expect(await code(() => kept.prepared.execute())).toEqual(mismatch)
+      expect(await code(() => kept.db.transaction(async () => 1))).toEqual(mismatch)
+      await db().transaction(async () => expect(await code(() => kept.db.execute(sql`select 1`))).toEqual(mismatch))
+      const both = await runWithoutTenant(() => Promise.all([schema(kept.db), kept.prepared.execute()]))
+      expect(both).toEqual([await schemaOf('acme'), [{ s: await schemaOf('acme') }]])
+      expect(await schema()).toBe(await schemaOf('globex'))
     })
+    expect(await schema(kept.db)).toBe(await schemaOf('acme'))
+    expect(app.tenancy.getMetrics().pools['serving']).toMatchObject({ waiting: 0 })
+  })
+
+  it('checks the caller’s context, not that of whoever frees the connection it waited for', async () => {
+    const single = await tenantApp(database, { databasePoolSize: 1 })
+    await single.ready()
+    const results = await Promise.all(
+      Array.from({ length: 60 }, async (_, i) => {
+        const tenant = tenants[i % 3] as string
+        return single.tenancy.run(tenant, async (self) => {
+          const seen = i % 2 === 0 ? await schema() : await db().transaction((tx) => schema(tx as unknown as PlainDb))
+          return seen === self.placement.namespace
+        })
+      }),
+    )
+    expect(results.every(Boolean)).toBe(true)
+    await single.close()
   })
 })
 

@@ -26,7 +26,10 @@ export interface BaselineOptions {
 }
 
 /** Asks the serving connection what it could do without a tenant. The right answer is: nothing. */
-export async function checkBaseline(query: AdminConnection['query'], { registrySchema, adminRole }: BaselineOptions): Promise<Baseline> {
+export async function checkBaseline(
+  query: AdminConnection['query'],
+  { registrySchema, adminRole }: BaselineOptions,
+): Promise<Baseline> {
   const [row] = await query<BaselineRow>(
     `select r.rolname::text as role, r.rolsuper as superuser, r.rolbypassrls as bypassrls,
        pg_catalog.current_schemas(false)::text[] as path,
@@ -43,7 +46,8 @@ export async function checkBaseline(query: AdminConnection['query'], { registryS
 
 function breachesOf(row: BaselineRow, adminRole: string): string[] {
   const breaches: string[] = []
-  if (row.role === adminRole) breaches.push('it is the admin role too: set adminDatabaseUrl and serve with a role of its own')
+  if (row.role === adminRole)
+    breaches.push('it is the admin role too: set adminDatabaseUrl and serve with a role of its own')
   if (row.superuser) breaches.push('it is a superuser')
   if (row.bypassrls) breaches.push('it has BYPASSRLS')
   if (row.owns) breaches.push('it is a member of the admin role')

@@ -26,7 +26,8 @@ export function statementFailure(error: unknown): unknown {
   if (state !== undefined) return state.startsWith('57P') || state.startsWith('08') ? unavailable(error) : error
   if (!(error instanceof Error)) return error
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  const gone = LOST.test(code) || error.message.startsWith('Connection terminated') || error.message.includes('not queryable')
+  const gone =
+    LOST.test(code) || error.message.startsWith('Connection terminated') || error.message.includes('not queryable')
   return gone ? unavailable(error) : error
 }
 
@@ -34,7 +35,8 @@ export function statementFailure(error: unknown): unknown {
 export function checkoutFailure(error: unknown, timeoutMs: number): TenancyError {
   if (isTenancyError(error)) return error
   const message = error instanceof Error ? error.message : ''
-  if (message === 'timeout exceeded when trying to connect') return tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs], error)
+  if (message === 'timeout exceeded when trying to connect')
+    return tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs], error)
   if (message.startsWith('Cannot use a pool after calling end')) return tenancyError('TENANCY_ERR_CLOSED', [], error)
   return unavailable(error)
 }

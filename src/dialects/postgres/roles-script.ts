@@ -15,7 +15,12 @@ export interface RolesScriptOptions {
  * SQL that sets up the baseline rule: *without a scope the serving role reaches nothing*. Run once per database by its
  * owner or a superuser, connected to that database; running it again changes nothing. It sets no passwords.
  */
-export function rolesScript({ database, servingRole, adminRole, extensionsSchema = 'extensions' }: RolesScriptOptions): string {
+export function rolesScript({
+  database,
+  servingRole,
+  adminRole,
+  extensionsSchema = 'extensions',
+}: RolesScriptOptions): string {
   const [db, serving, admin, extensions] = [database, servingRole, adminRole, extensionsSchema].map(quoteIdentifier)
   return `-- fastify-tenancy: two roles, two rights. Without a scope the serving role reaches nothing.
 do $$ begin

@@ -37,7 +37,8 @@ function transactionControl(text: string): StatementKind {
   if (words === undefined) return refused(text)
   const [verb = '', ...rest] = words
   const options = rest[0] === 'transaction' || rest[0] === 'work' ? rest.slice(1) : rest
-  if (verb === 'begin' || (verb === 'start' && rest[0] === 'transaction')) return { kind: 'begin', options: options.join(' ') }
+  if (verb === 'begin' || (verb === 'start' && rest[0] === 'transaction'))
+    return { kind: 'begin', options: options.join(' ') }
   if (options.length === 0 && (verb === 'commit' || verb === 'end')) return { kind: 'commit' }
   if (options.length === 0 && (verb === 'rollback' || verb === 'abort')) return { kind: 'rollback' }
   if (verb === 'rollback' && options[0] === 'to') return PLAIN
@@ -59,5 +60,8 @@ function significantWords(text: string): string[] | undefined {
 }
 
 function refused(what: string): StatementKind {
-  return { kind: 'refused', what: `transaction control other than plain BEGIN, COMMIT, ROLLBACK (${JSON.stringify(what.slice(0, 60))})` }
+  return {
+    kind: 'refused',
+    what: `transaction control other than plain BEGIN, COMMIT, ROLLBACK (${JSON.stringify(what.slice(0, 60))})`,
+  }
 }

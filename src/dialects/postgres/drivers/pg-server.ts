@@ -1,4 +1,4 @@
-import type { AdminConnection, DatabaseServer, Guard } from '../../../contracts/dialect.ts'
+import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Capability, Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
 import { checkBaseline } from '../baseline.ts'
@@ -33,6 +33,9 @@ export interface PgServerOptions {
 /** Connections for DDL and the registry. Few: a warm request needs none. */
 const ADMIN_POOL_SIZE = 5
 
+/** Longest wait for a new connection itself. Two fit into the 10 s after which Fastify gives up a start without a code. */
+const CONNECT_TIMEOUT_MS = 4000
+
 const capabilities: ReadonlySet<Capability> = new Set<Capability>(['schemas', 'searchPath', 'transactionalDdl'])
 
 interface Opened {
@@ -46,6 +49,7 @@ interface Opened {
 export function createPgServer(options: PgServerOptions): DatabaseServer {
   let opened: Opened | undefined
   let servingRole: string | undefined
+  let closing: Promise<PromiseSettledResult<void>[]> | undefined
   const parts = (): Opened => {
     if (opened === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
     return opened
@@ -103,13 +107,13 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     async ping() {
       await withClient(parts().shared, queryOn)('select 1')
     },
-    stats() {
-      return { serving: statsOf(parts().shared.pool), admin: statsOf(parts().admin.pool) }
+    stats(): Readonly<Record<string, PoolStats>> {
+      return opened === undefined ? {} : { serving: statsOf(opened.shared.pool), admin: statsOf(opened.admin.pool) }
     },
     async close() {
       if (opened === undefined) return
-      const results = await Promise.allSettled([opened.shared.pool.end(), opened.admin.pool.end()])
-      for (const result of results) if (result.status === 'rejected') throw result.reason
+      closing ??= Promise.allSettled([opened.shared.pool.end(), opened.admin.pool.end()])
+      for (const result of await closing) if (result.status === 'rejected') throw result.reason
     },
   } satisfies DatabaseServer)
 }
@@ -119,7 +123,14 @@ async function load(options: PgServerOptions): Promise<Opened> {
   const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/node-postgres'))
   const open = (connectionString: string, min: number, max: number): SharedPool => {
     const timeoutMs = options.poolTimeout * 1000
+    // The pool's time-out is for a free connection, and long in a rush; a server that does not answer is down.
+    class Client extends pg.Client {
+      constructor(clientOptions: object) {
+        super({ ...clientOptions, connectionTimeoutMillis: Math.min(timeoutMs, CONNECT_TIMEOUT_MS) })
+      }
+    }
     const pool = new pg.Pool({
+      Client,
       connectionString,
       min,
       max,

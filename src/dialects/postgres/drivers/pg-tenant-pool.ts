@@ -116,7 +116,7 @@ function runInOneFlush(
       client.on('error', settle)
       try {
         // The wait for a connection may have been long enough for the tenant to be suspended.
-        session.guard()
+        session.guard('send')
         const query = session.queries.query(config, client, session.scope)
         query.callback = settle
         client.query(query)

@@ -75,6 +75,10 @@ export interface PgPool {
 
 /** Options of the pools that we open. */
 export interface PgPoolOptions {
+  /** What the pool makes its connections of. */
+  readonly Client: new (
+    options: object,
+  ) => object
   readonly connectionString: string
   readonly min?: number
   readonly max: number
@@ -86,6 +90,7 @@ export interface PgPoolOptions {
 /** The module `pg`. */
 export interface PgModule {
   readonly Pool: { new (options: PgPoolOptions): PgPool; readonly prototype: object }
+  readonly Client: new (options: object) => object
   readonly Query: new (config: PgQueryConfig) => PgQuery
   readonly Connection: {
     readonly prototype: {

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import type { AdminConnection, DatabaseServer, Guard } from '../../../contracts/dialect.ts'
+import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Capability, Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createMutex } from '../../../util/mutex.ts'
@@ -83,8 +83,8 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     async ping() {
       await admin.query('select 1')
     },
-    stats() {
-      return { embedded: { total: 1, idle: 0, waiting: parts().shared.mutex.waiting } }
+    stats(): Readonly<Record<string, PoolStats>> {
+      return opened === undefined ? {} : { embedded: { total: 1, idle: 0, waiting: opened.shared.mutex.waiting } }
     },
     async close() {
       if (opened !== undefined && !opened.shared.pglite.closed) await opened.shared.pglite.close()
