@@ -295,7 +295,8 @@ describeWith(['postgres18'], 'the tenant context', ({ postgres18 }) => {
 
   it('checks the caller’s context, not that of whoever frees the connection it waited for', async () => {
     const single = await tenantApp(database, { databasePoolSize: 1 })
-    await single.ready()
+    // Warm, so that the tenants alternate in the queue for the one connection.
+    for (const tenant of tenants) await single.tenancy.run(tenant, () => 1)
     const results = await Promise.all(
       Array.from({ length: 60 }, async (_, i) => {
         const tenant = tenants[i % 3] as string
