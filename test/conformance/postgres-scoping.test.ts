@@ -79,7 +79,7 @@ for (const version of ['15', '18'] as const) {
         }
       })
 
-      it('keeps a database bound to its tenant wherever it is used', async () => {
+      it('[W64] runs prepared statements, also through a pooler in transaction mode', async () => {
         const prepared = dbOf(a)
           .select()
           .from(items)
@@ -314,7 +314,7 @@ for (const version of ['15', '18'] as const) {
         await untouched.commit()
       })
 
-      it('sends one scoped statement in one network turn', async () => {
+      it('[W56] sends one scoped statement in one network turn', async () => {
         const proxy = await startProxy({ target: Number(new URL(urlOf()).port), delayMs: 1 })
         const through = testServer(database, { url: withPort(database.appUrl, proxy.port), poolSize: 1 })
         await through.open()
