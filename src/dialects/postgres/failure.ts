@@ -7,13 +7,16 @@ function sqlState(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined
 }
 
+/** SQLSTATEs after which the server hangs up: shut down, killed, idle too long (57P*), 08*, and a transaction's time limits. */
+const HANGS_UP = /^(57P|08|25P03|25P04)/
+
 /**
- * True when the connection cannot be used again. An ordinary SQL error leaves it usable; a client-side time-out, a FATAL
- * (57P*), a connection exception (08*) or anything that is no SQL error does not.
+ * True when the connection cannot be used again. An ordinary SQL error leaves it usable; a client-side time-out, an error
+ * after which the server hangs up, or anything that is no SQL error does not.
  */
 export function breaksConnection(error: unknown): boolean {
   const state = sqlState(error)
-  return state === undefined || state.startsWith('57P') || state.startsWith('08')
+  return state === undefined || HANGS_UP.test(state)
 }
 
 /** Errors by which node and pg say that the other side is gone. */
@@ -23,7 +26,7 @@ const LOST = /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_)/
 export function statementFailure(error: unknown): unknown {
   if (isTenancyError(error)) return error
   const state = sqlState(error)
-  if (state !== undefined) return state.startsWith('57P') || state.startsWith('08') ? unavailable(error) : error
+  if (state !== undefined) return HANGS_UP.test(state) ? unavailable(error) : error
   if (!(error instanceof Error)) return error
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   const gone =

@@ -139,6 +139,13 @@ export class TenantClient extends EventEmitter {
       const result = await this.#send(config, undefined)
       if (kind === 'commit' && result.command !== 'COMMIT') throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
       return result
+    } catch (error) {
+      if (kind !== 'rollback') throw error
+      // Only a lost connection refuses a ROLLBACK, and the server rolls back for it. Whoever rolls back has an error of
+      // their own to tell, which this one would hide.
+      this.#tainted ||= true
+      this.#state = 'finished'
+      return NOTHING_TO_ROLL_BACK
     } finally {
       if (this.#client.getTransactionStatus() === 'I' && this.#state === 'open') this.#state = 'finished'
     }
@@ -153,9 +160,7 @@ export class TenantClient extends EventEmitter {
       this.#state = 'idle'
       return result
     } catch (error) {
-      await this.#inTransaction({ text: 'rollback' }, { kind: 'rollback' }).catch(
-        (cause: Error) => (this.#tainted = cause),
-      )
+      await this.#inTransaction({ text: 'rollback' }, { kind: 'rollback' })
       this.#state = 'idle'
       throw error
     }
