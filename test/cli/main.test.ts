@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import pg from 'pg'
+import { Client, escapeIdentifier } from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { checkBaseline } from '../../src/dialects/postgres/baseline.ts'
 import { createTestDatabase, type TestDatabase } from '../servers/database.ts'
@@ -23,7 +23,7 @@ function cli(...args: readonly string[]): Promise<{ code: number | null; out: st
 }
 
 async function execute(url: string, ...statements: string[]): Promise<void> {
-  const client = new pg.Client({ connectionString: url })
+  const client = new Client({ connectionString: url })
   await client.connect()
   try {
     for (const statement of statements) await client.query(statement)
@@ -34,7 +34,7 @@ async function execute(url: string, ...statements: string[]): Promise<void> {
 
 /** What a connection of this URL breaks of the baseline rule. */
 async function breaches(url: string, adminRole: string): Promise<readonly string[]> {
-  const client = new pg.Client({ connectionString: url })
+  const client = new Client({ connectionString: url })
   await client.connect()
   try {
     const baseline = await checkBaseline(
@@ -96,7 +96,7 @@ describeWith(['postgres15', 'postgres18'], 'fastify-tenancy roles', ({ postgres1
         address.username = encodeURIComponent(serving)
         expect(await breaches(address.href, admin)).toEqual([])
       } finally {
-        const [one, two] = [serving, admin].map((role) => pg.escapeIdentifier(role))
+        const [one, two] = [serving, admin].map((role) => escapeIdentifier(role))
         await execute(database.superUrl, `drop owned by ${one}, ${two}`, `drop role ${one}, ${two}`)
       }
     })
@@ -156,7 +156,7 @@ function noCure(): string {
 
 /** Everything the script may change, as the catalogue holds it. */
 async function rights({ superUrl, appRole, ownerRole, database }: TestDatabase): Promise<unknown> {
-  const client = new pg.Client({ connectionString: superUrl })
+  const client = new Client({ connectionString: superUrl })
   await client.connect()
   try {
     const queries: [text: string, values: unknown[]][] = [
