@@ -1,0 +1,244 @@
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { sql } from 'drizzle-orm'
+import type { FastifyInstance } from 'fastify'
+import pg from 'pg'
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
+import { type TestDatabase, withPort } from '../servers/database.ts'
+import { startProxy } from '../servers/proxy.ts'
+import { describeWith } from '../servers/suite.ts'
+import { as } from '../support/app.ts'
+import { baselineDatabase } from '../support/database.ts'
+import { add, allIdle, call, db, namesIn, openTransactions, shop } from './fixture.ts'
+
+const TRANSACTION = { config: { tenancy: { transaction: true } } } as const
+
+describeWith(['postgres18'], 'a route in a transaction', ({ postgres18 }) => {
+  let database: TestDatabase
+  beforeAll(async () => {
+    database = await baselineDatabase(postgres18.url)
+  })
+  afterAll(() => database?.drop())
+
+  const serve = (routes: (app: FastifyInstance) => void) => shop(database, { databasePoolSize: 2 }, routes)
+
+  it('is committed before the reply is sent: whoever has the reply sees the row', async () => {
+    const app = await serve((app) => {
+      app.post('/add/:name', TRANSACTION, async (request) => {
+        await add((request.params as { name: string }).name)
+        return 'added'
+      })
+    })
+    const url = await app.listen({ port: 0, host: '127.0.0.1' })
+    const { placement } = (await app.tenancy.get('acme')) ?? { placement: { namespace: '' } }
+    const observer = new pg.Client({ connectionString: database.superUrl })
+    await observer.connect()
+    onTestFinished(() => observer.end())
+    for (let i = 0; i < 100; i++) {
+      const answer = await fetch(`${url}/add/n${i}`, { method: 'POST', headers: as('acme') })
+      const { rows } = await observer.query(`select 1 from "${placement.namespace}".items where name = $1`, [`n${i}`])
+      expect([answer.status, rows.length]).toEqual([200, 1])
+    }
+    await allIdle(app)
+  })
+
+  it('is rolled back when anything throws, before, in or after the handler', async () => {
+    const app = await serve((app) => {
+      const oops = () => Object.assign(new Error('no'), { statusCode: 409 })
+      const insert = async () => void (await add('one'))
+      const fail = async () => {
+        throw oops()
+      }
+      app.post('/handler', TRANSACTION, async () => {
+        await add('one')
+        throw oops()
+      })
+      app.post('/send-error', TRANSACTION, async (_request, reply) => {
+        await add('one')
+        return reply.send(oops())
+      })
+      app.post('/callback', TRANSACTION, (_request, reply) => {
+        void add('one').then(() => reply.send(oops()))
+      })
+      app.post('/no-error', TRANSACTION, async () => {
+        await add('one')
+        throw { statusCode: 409, message: 'not an Error' } as unknown as Error
+      })
+      app.post('/pre', { ...TRANSACTION, preHandler: [insert, fail] }, async () => 'never')
+      app.post('/serialization', { ...TRANSACTION, preSerialization: fail }, async () => {
+        await add('one')
+        return { some: 'object' }
+      })
+      app.post('/on-send', { ...TRANSACTION, onSend: fail }, async () => {
+        await add('one')
+        return 'never'
+      })
+    })
+    for (const url of ['/handler', '/send-error', '/callback', '/no-error', '/pre', '/serialization', '/on-send']) {
+      expect((await call(app, url, 'POST')).statusCode, url).toBe(409)
+      expect(await namesIn(app), url).toEqual([])
+    }
+    await allIdle(app)
+  })
+
+  it('is committed when the handler answers with an error status by itself', async () => {
+    const app = await serve((app) => {
+      app.post('/teapot', TRANSACTION, async (_request, reply) => {
+        await add('one')
+        return reply.code(418).send('short and stout')
+      })
+    })
+    expect((await call(app, '/teapot', 'POST')).statusCode).toBe(418)
+    expect(await namesIn(app)).toEqual(['one'])
+  })
+
+  it('whose COMMIT fails is an error, and nothing stays', async () => {
+    const app = await serve((app) => {
+      app.post('/deferred', TRANSACTION, async () => {
+        await db().execute(sql`insert into items (name, parent) values ('orphan', 4711)`)
+        return 'done'
+      })
+      app.post('/stream', TRANSACTION, async (_request, reply) => {
+        await db().execute(sql`insert into items (name, parent) values ('orphan', 4711)`)
+        return reply.type('text/plain').send(Readable.from(['done']))
+      })
+      app.post('/own', () =>
+        db().transaction((inner) => inner.execute(sql`insert into items (name, parent) values ('orphan', 4711)`)),
+      )
+    })
+    for (const url of ['/deferred', '/stream', '/own']) {
+      const answer = await call(app, url, 'POST')
+      expect(answer.statusCode, url).toBe(500)
+      expect(answer.body, url).not.toContain('done')
+      expect(await namesIn(app), url).toEqual([])
+    }
+    await allIdle(app)
+    expect(await openTransactions(database)).toBe(0)
+  })
+
+  it('whose handler swallows the failure of a statement is an error, not a 200', async () => {
+    const app = await serve((app) => {
+      app.post('/swallow', TRANSACTION, async () => {
+        await add('one')
+        await add('one').catch(() => {})
+        return 'fine'
+      })
+      app.post('/own', async () => {
+        await db().transaction(async (inner) => {
+          await add('one', inner)
+          await add('one', inner).catch(() => {})
+        })
+        return 'fine'
+      })
+    })
+    for (const url of ['/swallow', '/own']) {
+      const answer = await call(app, url, 'POST')
+      expect(answer.statusCode, url).toBe(500)
+      expect(answer.json(), url).toMatchObject({ code: 'TENANCY_ERR_TRANSACTION_ROLLED_BACK' })
+      expect(await namesIn(app), url).toEqual([])
+    }
+    await allIdle(app)
+  })
+
+  it('can try in a savepoint and go on', async () => {
+    const app = await serve((app) => {
+      app.post('/try', TRANSACTION, async () => {
+        await add('one')
+        await db()
+          .transaction((inner) => add('one', inner))
+          .catch(() => {})
+        await add('two')
+        return 'fine'
+      })
+    })
+    expect((await call(app, '/try', 'POST')).statusCode).toBe(200)
+    expect(await namesIn(app)).toEqual(['one', 'two'])
+  })
+
+  it('that hijacks its reply is rolled back at the end of it: nobody could be told of a failed COMMIT', async () => {
+    const app = await serve((app) => {
+      app.post('/hijack', TRANSACTION, async (_request, reply) => {
+        await add('one')
+        reply.hijack()
+        reply.raw.end('hijacked')
+      })
+    })
+    const url = await app.listen({ port: 0, host: '127.0.0.1' })
+    const answer = await fetch(`${url}/hijack`, { method: 'POST', headers: as('acme') })
+    expect(await answer.text()).toBe('hijacked')
+    await allIdle(app)
+    expect(await namesIn(app)).toEqual([])
+  })
+
+  it('that streams is committed before the first byte; its stream cannot use the transaction any more', async () => {
+    const refused: unknown[] = []
+    const app = await serve((app) => {
+      app.post('/stream', TRANSACTION, async (_request, reply) => {
+        const database = db()
+        await add('one')
+        async function* body() {
+          yield 'first '
+          await sleep(10)
+          await database
+            .execute(sql`select 1`)
+            .catch((error: { cause?: { code?: string } }) => refused.push(error.cause?.code))
+          yield 'last'
+        }
+        return reply.type('text/plain').send(Readable.from(body()))
+      })
+    })
+    const answer = await call(app, '/stream', 'POST')
+    expect([answer.statusCode, answer.body]).toEqual([200, 'first last'])
+    expect(refused).toEqual(['TENANCY_ERR_TRANSACTION_FINISHED'])
+    expect(await namesIn(app)).toEqual(['one'])
+    await allIdle(app)
+  })
+
+  it('commits for HEAD as it does for GET', async () => {
+    let calls = 0
+    const app = await serve((app) => {
+      app.get('/touch', { ...TRANSACTION, exposeHeadRoute: true }, async () => {
+        await add(`call ${++calls}`)
+        return 'touched'
+      })
+    })
+    expect((await call(app, '/touch')).statusCode).toBe(200)
+    expect((await call(app, '/touch', 'HEAD')).statusCode).toBe(200)
+    expect(await namesIn(app)).toEqual(['call 1', 'call 2'])
+    await allIdle(app)
+  })
+
+  it('opens no connection when its handler never touches the database', async () => {
+    const proxy = await startProxy({ target: postgres18.port })
+    onTestFinished(() => proxy.stop())
+    const options = { databaseUrl: withPort(database.appUrl, proxy.port), databasePoolSize: 1 }
+    const app = await shop(database, options, (app) => {
+      app.get('/idle', TRANSACTION, async () => 'idle')
+      app.get('/fail', TRANSACTION, async () => {
+        throw Object.assign(new Error('no'), { statusCode: 409 })
+      })
+    })
+    await call(app, '/names')
+    proxy.resetCounters()
+    expect((await call(app, '/idle')).body).toBe('idle')
+    expect((await call(app, '/fail')).statusCode).toBe(409)
+    expect([proxy.turns, proxy.accepted]).toEqual([0, 0])
+  })
+
+  it('gives each of many concurrent requests its own transaction', async () => {
+    const app = await serve((app) => {
+      app.post('/pair/:n', TRANSACTION, async (request) => {
+        const { n } = request.params as { n: string }
+        await add(`${n} a`)
+        await sleep(Math.random() * 10)
+        await add(`${n} b`)
+        if (Number(n) % 2 === 1) throw Object.assign(new Error('odd'), { statusCode: 409 })
+      })
+    })
+    const answers = await Promise.all(Array.from({ length: 30 }, (_, n) => call(app, `/pair/${n}`, 'POST')))
+    expect(answers.map(({ statusCode }) => statusCode)).toEqual(answers.map((_, n) => (n % 2 === 1 ? 409 : 200)))
+    expect((await namesIn(app)).length).toBe(30)
+    expect((await namesIn(app)).filter((name) => Number(name.split(' ')[0]) % 2 === 1)).toEqual([])
+    await allIdle(app)
+  })
+})
