@@ -41,7 +41,7 @@ export interface RegistrationService {
 
 /** Builds the {@link RegistrationService}. */
 export function createRegistration(options: RegistrationOptions): RegistrationService {
-  const { store, strategy, reserved, initialStatus } = options
+  const { store, strategy, reserved } = options
 
   const register = async ({ identifier, name = identifier, metadata = {} }: Registration): Promise<Tenant> => {
     assertRegistrable(identifier, reserved)
@@ -60,7 +60,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
       await store.discard(id).catch(() => false)
       throw isTenancyError(error) ? error : tenancyError('TENANCY_ERR_PROVISION_FAILED', [], error)
     }
-    return store.setStatus(id, initialStatus)
+    return publish(options, id)
   }
 
   const ensure = async (registration: Registration): Promise<Tenant> => {
@@ -85,12 +85,15 @@ async function finish(options: RegistrationOptions, tenant: Tenant): Promise<Ten
     throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [tenant.status, options.initialStatus])
   }
   await provision(options, tenant)
-  if (tenant.status !== 'provisioning') return tenant
+  return tenant.status === 'provisioning' ? publish(options, tenant.id) : tenant
+}
+
+/** Gives a tenant that is complete its first status. Whoever else was finishing it may have come first. */
+async function publish({ store, initialStatus }: RegistrationOptions, id: string): Promise<Tenant> {
   try {
-    return await options.store.setStatus(tenant.id, options.initialStatus)
+    return await store.setStatus(id, initialStatus)
   } catch (error) {
-    // Another process that was registering it came first.
-    const now = await options.store.getById(tenant.id)
+    const now = await store.getById(id)
     if (now === undefined || now.status === 'provisioning') throw error
     return now
   }
