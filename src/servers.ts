@@ -25,6 +25,7 @@ export function openServer(config: TenancyConfig, onStatement: ((text: string) =
     maxOverflow: config.databaseMaxOverflow,
     poolTimeout: config.databasePoolTimeout,
     poolRecycle: config.databasePoolRecycle,
+    closeTimeout: config.closeTimeoutSeconds,
     registrySchema: config.registrySchema,
     onStatement,
   })

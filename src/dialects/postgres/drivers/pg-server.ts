@@ -7,6 +7,7 @@ import { openNamespaceSession } from '../namespace-session.ts'
 import { rewriteDdl } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
+import { type EndablePool, openPool } from './pg-pool.ts'
 import { scopedQueries, type ScopedQueries, wireScope } from './pg-scoped-query.ts'
 import type { TenantSession } from './pg-tenant-client.ts'
 import { type SharedPool, tenantPool } from './pg-tenant-pool.ts'
@@ -25,6 +26,8 @@ export interface PgServerOptions {
   readonly poolTimeout: number
   /** Seconds after which a connection is replaced. */
   readonly poolRecycle: number
+  /** Seconds after which `close()` cuts the connections that are still in use. Default 10. */
+  readonly closeTimeout?: number
   readonly registrySchema: string
   /** Told every statement of a tenant, without its parameters. */
   readonly onStatement: ((text: string) => void) | undefined
@@ -33,14 +36,11 @@ export interface PgServerOptions {
 /** Connections for DDL and the registry. Few: a warm request needs none. */
 const ADMIN_POOL_SIZE = 5
 
-/** Longest wait for a new connection itself. Two fit into the 10 s after which Fastify gives up a start without a code. */
-const CONNECT_TIMEOUT_MS = 4000
-
 const capabilities: ReadonlySet<Capability> = new Set<Capability>(['schemas', 'searchPath', 'transactionalDdl'])
 
 interface Opened {
-  readonly shared: SharedPool
-  readonly admin: SharedPool
+  readonly shared: SharedPool & EndablePool
+  readonly admin: SharedPool & EndablePool
   readonly queries: ScopedQueries
   readonly drizzle: (options: { client: object }) => unknown
 }
@@ -49,6 +49,7 @@ interface Opened {
 export function createPgServer(options: PgServerOptions): DatabaseServer {
   let opened: Opened | undefined
   let servingRole: string | undefined
+  const patienceMs = (options.closeTimeout ?? 10) * 1000
   let closing: Promise<PromiseSettledResult<void>[]> | undefined
   const parts = (): Opened => {
     if (opened === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
@@ -91,7 +92,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
             `Baseline rule: without a scope the serving role ${JSON.stringify(baseline.role)} must reach nothing, but ${breach}.`,
         )
       } catch (error) {
-        if (opened === undefined) await Promise.allSettled([ready.shared.pool.end(), ready.admin.pool.end()])
+        if (opened === undefined) await Promise.allSettled([ready.shared.end(0), ready.admin.end(0)])
         throw error
       }
     },
@@ -112,7 +113,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     },
     async close() {
       if (opened === undefined) return
-      closing ??= Promise.allSettled([opened.shared.pool.end(), opened.admin.pool.end()])
+      closing ??= Promise.allSettled([opened.shared.end(patienceMs), opened.admin.end(patienceMs)])
       for (const result of await closing) if (result.status === 'rejected') throw result.reason
     },
   } satisfies DatabaseServer)
@@ -121,25 +122,16 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
 async function load(options: PgServerOptions): Promise<Opened> {
   const pg = await loadPeer('pg', async () => (await import('pg')).default as unknown as PgModule)
   const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/node-postgres'))
-  const open = (connectionString: string, min: number, max: number): SharedPool => {
-    const timeoutMs = options.poolTimeout * 1000
-    // The pool's time-out is for a free connection, and long in a rush; a server that does not answer is down.
-    class Client extends pg.Client {
-      constructor(clientOptions: object) {
-        super({ ...clientOptions, connectionTimeoutMillis: Math.min(timeoutMs, CONNECT_TIMEOUT_MS) })
-      }
-    }
-    const pool = new pg.Pool({
-      Client,
+  const timeoutMs = options.poolTimeout * 1000
+  const open = (connectionString: string, min: number, max: number): SharedPool & EndablePool => {
+    const { pool, end } = openPool(pg, {
       connectionString,
       min,
       max,
       connectionTimeoutMillis: timeoutMs,
       maxLifetimeSeconds: options.poolRecycle,
     })
-    // An idle connection that dies is replaced by the pool; the next statement tells if the server is gone.
-    pool.on('error', () => {})
-    return Object.freeze({ pg, pool, timeoutMs })
+    return Object.freeze({ pg, pool, end, timeoutMs })
   }
   return Object.freeze({
     shared: open(options.url, options.poolSize, options.poolSize + options.maxOverflow),

@@ -61,12 +61,15 @@ export interface PgClient {
   on(event: string, listener: (error: Error) => void): unknown
   removeListener(event: string, listener: (error: Error) => void): unknown
   release(error?: Error | boolean): void
+  /** Closes the connection, also while a statement runs on it. */
+  end(): Promise<void>
 }
 
 /** pg's `Pool`. */
 export interface PgPool {
   connect(callback: (error: Error | undefined, client?: PgClient) => void): void
   on(event: 'error', listener: (error: Error) => void): unknown
+  on(event: 'connect' | 'remove', listener: (client: PgClient) => void): unknown
   end(): Promise<void>
   readonly totalCount: number
   readonly idleCount: number
