@@ -39,7 +39,7 @@ export async function inspectPool({ database, target: { pool } }: Inspected, wat
   for (const client of clients) client.release()
 }
 
-/** Counts a left-over setting seen in the middle of an attack. */
+/** What a new session of the serving role looks like. */
 export async function freshSession({ appUrl }: TestDatabase): Promise<unknown> {
   const client = new Client({ connectionString: appUrl })
   await client.connect()
