@@ -1,0 +1,112 @@
+/*
+ * What tenancy costs a request: Fastify with the plugin (the tenant by header, found in L1) against Fastify without.
+ * Every app is a process of its own; the load, 50 keep-alive connections on which 50 tenants take turns, is this
+ * process. Every answer is checked: status 200, the right tenant. Numbers are throughputs: 0.90 is a tenth less.
+ *
+ *   hello   no database. `als` only enters an AsyncLocalStorage: on Node 20 that is most of the cost, on Node 24 it is
+ *           nearly free.
+ *   note    one row by primary key through Drizzle; without tenancy by a plain pool and the table's full name.
+ *
+ *     npm run bench:request -- [--quick] [--json]
+ */
+import { drizzle } from 'drizzle-orm/node-postgres'
+import Fastify from 'fastify'
+import { fileURLToPath } from 'node:url'
+import { type Tenant, tenancy } from '../../src/index.ts'
+import type { TestDatabase } from '../servers/database.ts'
+import { startPostgres } from '../servers/postgres.ts'
+import { asSuperuser, baselineDatabase } from '../support/database.ts'
+import { type Child, startChild } from './child.ts'
+import { deadlines, measure, report, type Row, settings, throughputRow, type Variant } from './harness.ts'
+import { type Exchange, getRequest, openLoad } from './http-load.ts'
+import { at, fillNotes, rowOf, TENANTS } from './notes.ts'
+import type { ServerOptions } from './request-server.ts'
+
+const CONNECTIONS = 50
+const POOL_SIZE = 10
+const migrations = fileURLToPath(new URL('./migrations', import.meta.url))
+
+const chosen = settings()
+const postgres = await startPostgres({ version: 18 })
+const children: Child[] = []
+try {
+  const database = await baselineDatabase(postgres.url)
+  const tenants = await register(database)
+  const options = {
+    databaseUrl: database.appUrl,
+    adminDatabaseUrl: database.adminUrl,
+    namespaces: Object.fromEntries(tenants.map(({ identifier, placement }) => [identifier, placement.namespace])),
+    poolSize: POOL_SIZE,
+  }
+  const variant = async (name: string, app: ServerOptions['app'], exchange: (n: number) => Exchange) => {
+    const child = await startChild('./request-server.ts', { ...options, app } satisfies ServerOptions)
+    children.push(child)
+    let turn = 0
+    const { run } = await openLoad(child.port, CONNECTIONS, () => exchange(turn++))
+    return { name, run } satisfies Variant
+  }
+  const [hello, note] = exchangesOf(tenants)
+  const hellos = await Promise.all([
+    variant('bare', 'bare', hello),
+    variant('als', 'als', hello),
+    variant('plugin', 'tenant', hello),
+    variant('bare, again', 'bare', hello),
+  ])
+  const queries = await Promise.all([
+    variant('plain pool', 'bare', note),
+    variant('plugin', 'tenant', note),
+    variant('plain pool, again', 'bare', note),
+  ])
+
+  const [helloEnd, noteEnd] = deadlines(chosen, 2)
+  const helloTimes = await measure(hellos, 500, helloEnd ?? 0)
+  const noteTimes = await measure(queries, 200, noteEnd ?? 0)
+  const rows: Row[] = [
+    throughputRow('hello', helloTimes, 'plugin', 'als', { least: 0.95 }),
+    throughputRow('hello', helloTimes, 'plugin', 'bare', { least: 0.82 }),
+    throughputRow('hello', helloTimes, 'als', 'bare'),
+    throughputRow('hello', helloTimes, 'bare, again', 'bare'),
+    throughputRow('note', noteTimes, 'plugin', 'plain pool', { least: 0.8 }),
+    throughputRow('note', noteTimes, 'plain pool, again', 'plain pool'),
+  ]
+  report(rows, chosen)
+} finally {
+  await Promise.all(children.map((child) => child.stop()))
+  await postgres.stop()
+}
+
+/** 50 tenants, made by the product, with their rows. */
+async function register({ appUrl, adminUrl, ...database }: TestDatabase): Promise<readonly Tenant[]> {
+  const app = Fastify()
+  await app.register(tenancy, {
+    databaseUrl: appUrl,
+    adminDatabaseUrl: adminUrl,
+    migrations,
+    drizzle: (client) => drizzle({ client }),
+  })
+  try {
+    const tenants: Tenant[] = []
+    for (let i = 0; i < TENANTS; i++) tenants.push(await app.tenancy.register({ identifier: `tenant-${i}` }))
+    await asSuperuser({ appUrl, adminUrl, ...database }, async (client) => {
+      for (const { identifier, placement } of tenants) await client.query(fillNotes(placement.namespace, identifier))
+    })
+    return tenants
+  } finally {
+    await app.close()
+  }
+}
+
+/** The n-th exchange of either route: tenants in turn. */
+function exchangesOf(tenants: readonly Tenant[]): readonly [(n: number) => Exchange, (n: number) => Exchange] {
+  const hellos = tenants.map(({ identifier }) => ({
+    request: getRequest('/hello', identifier),
+    body: JSON.stringify({ hello: identifier }),
+  }))
+  const note = (n: number): Exchange => {
+    const { identifier } = at(tenants, n % TENANTS)
+    const id = rowOf(n)
+    const body = JSON.stringify({ id, tenant: identifier, body: `note ${id}` })
+    return { request: getRequest(`/notes/${id}`, identifier), body }
+  }
+  return [(n) => at(hellos, n % TENANTS), note]
+}
