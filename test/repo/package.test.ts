@@ -129,6 +129,14 @@ describe('the repository', () => {
     expect(locked['']).toMatchObject({ name, version, dependencies, peerDependencies })
   })
 
+  // npm leaves out packages of other platforms when it cannot read about them, and `npm ci` then refuses the lock file.
+  test('`npm ci` finds every package that a package may want', () => {
+    const missing = Object.entries(locked).flatMap(([path, { dependencies, optionalDependencies }]) =>
+      Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => pathOf(name, path) === undefined),
+    )
+    expect(missing).toEqual([])
+  })
+
   test('nothing that users get runs or compiles anything when it is installed', () => {
     const reached = reachable(Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }))
     expect(reached.length).toBeGreaterThan(20)
