@@ -1,23 +1,20 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Capability, Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
-import { createMutex } from '../../../util/mutex.ts'
 import { checkBaseline } from '../baseline.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
 import { quoteIdentifier } from '../quote.ts'
 import { rewriteDdl } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
+import { createPgliteConnection, type OpenTransaction, type PgliteConnection } from './pglite-connection.ts'
+import { lockFolder } from './pglite-folder-lock.ts'
 import {
-  joinable,
-  type OpenTransaction,
   PGLITE_SERVING_ROLE,
   pgliteLazyTransaction,
   type PgliteSession,
-  type PgliteShared,
   pgliteTenantClient,
 } from './pglite-tenant-client.ts'
-import type { Pglite, PgliteQueryOptions, PgliteTransaction } from './pglite-types.ts'
+import type { Pglite, PgliteQuery } from './pglite-types.ts'
 
 /** Options of {@link createPgliteServer}. */
 export interface PgliteServerOptions {
@@ -30,16 +27,22 @@ export interface PgliteServerOptions {
   readonly onStatement: ((text: string) => void) | undefined
 }
 
+/** The user that PGlite's one session belongs to. */
+const SUPERUSER = 'postgres'
+
 const capabilities: ReadonlySet<Capability> = new Set<Capability>(['schemas', 'searchPath', 'transactionalDdl'])
 
 interface Opened {
-  readonly shared: PgliteShared
+  readonly connection: PgliteConnection
   readonly drizzle: (options: { client: object }) => unknown
+  readonly unlock: () => void
 }
 
 /** PostgreSQL embedded in this process: for development, tests and demos. One connection, one process per folder. */
 export function createPgliteServer(options: PgliteServerOptions): DatabaseServer {
+  let opening: Promise<Opened> | undefined
   let opened: Opened | undefined
+  let closing: Promise<void> | undefined
   const parts = (): Opened => {
     if (opened === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
     return opened
@@ -48,12 +51,12 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     Object.freeze({ tenantId: scope.tenantId, scope: scopeSql(scope), guard, onStatement: options.onStatement })
   const admin: AdminConnection = Object.freeze({
     get client() {
-      return adminClient(parts().shared)
+      return adminClient(parts().connection)
     },
     query: <TRow>(text: string, parameters?: readonly unknown[]) =>
-      asAdmin(parts().shared, (open) => run<TRow>(open.transaction, text, parameters)),
+      asAdmin(parts().connection, (open) => run<TRow>(open, text, parameters)),
     transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) =>
-      asAdmin(parts().shared, (open) => work((text, parameters) => run(open.transaction, text, parameters))),
+      inAdminTransaction(parts().connection, (open) => work((text, parameters) => run(open, text, parameters))),
   })
 
   return Object.freeze({
@@ -61,18 +64,25 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     admin,
 
     async open() {
-      opened ??= await load(options)
+      if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
+      opening ??= load(options).catch((error: unknown) => {
+        opening = undefined
+        throw error
+      })
+      const ready = await opening
+      opened ??= ready
       const { breaches } = await checkBaseline(
-        (text, parameters) => opened!.shared.pglite.transaction((transaction) => run(transaction, text, parameters)),
-        { registrySchema: options.registrySchema, adminRole: 'postgres' },
+        (text, parameters) =>
+          ready.connection.transaction(undefined, 'select 1', (open) => run(open, text, parameters)),
+        { registrySchema: options.registrySchema, adminRole: SUPERUSER },
       )
       return breaches.map(
         (breach) => `Baseline rule: without a scope the embedded serving role must reach nothing, but ${breach}.`,
       )
     },
 
-    client: (scope: Scope, guard: Guard) => pgliteTenantClient(parts().shared, session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => pgliteLazyTransaction(parts().shared, session(scope, guard)),
+    client: (scope: Scope, guard: Guard) => pgliteTenantClient(parts().connection, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => pgliteLazyTransaction(parts().connection, session(scope, guard)),
     drizzle: (client: object) => parts().drizzle({ client }),
     inNamespace: (scope, work) =>
       admin.transaction(async (query) =>
@@ -84,38 +94,72 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       await admin.query('select 1')
     },
     stats(): Readonly<Record<string, PoolStats>> {
-      return opened === undefined ? {} : { embedded: { total: 1, idle: 0, waiting: opened.shared.mutex.waiting } }
+      if (opened === undefined) return {}
+      const { waiting, busy } = opened.connection
+      return { embedded: { total: 1, idle: busy ? 0 : 1, waiting } }
     },
     async close() {
-      if (opened !== undefined && !opened.shared.pglite.closed) await opened.shared.pglite.close()
+      closing ??= close(opening)
+      await closing
     },
   } satisfies DatabaseServer)
+}
+
+async function close(opening: Promise<Opened> | undefined): Promise<void> {
+  const opened = await opening?.catch(() => undefined)
+  await opened?.connection.close()
+  opened?.unlock()
 }
 
 async function load({ folder, extensionsSchema, poolTimeout }: PgliteServerOptions): Promise<Opened> {
   const { PGlite } = await loadPeer('@electric-sql/pglite', () => import('@electric-sql/pglite'))
   const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/pglite'))
-  const pglite = (await (folder === undefined ? PGlite.create() : PGlite.create(folder))) as unknown as Pglite
-  await pglite.exec(setup(extensionsSchema))
-  const mutex = createMutex(poolTimeout * 1000, () => tenancyError('TENANCY_ERR_POOL_TIMEOUT', [poolTimeout * 1000]))
-  return Object.freeze({
-    shared: Object.freeze({ pglite, mutex, current: new AsyncLocalStorage<OpenTransaction>() }),
-    drizzle: drizzle as unknown as Opened['drizzle'],
-  })
+  const unlock = folder === undefined ? () => {} : lockFolder(folder)
+  let pglite: Pglite | undefined
+  try {
+    pglite = (await (folder === undefined ? PGlite.create() : PGlite.create(folder))) as unknown as Pglite
+    await pglite.exec(setup(extensionsSchema))
+    return Object.freeze({
+      connection: createPgliteConnection({ pglite, restore: RESTORE, timeoutMs: poolTimeout * 1000 }),
+      drizzle: drizzle as unknown as Opened['drizzle'],
+      unlock,
+    })
+  } catch (error) {
+    await pglite?.close().catch(() => {})
+    unlock()
+    throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
+  }
 }
 
-/** The baseline rule, inside one process: between two transactions the session itself is the role that reaches nothing. */
+/** The baseline rule, inside one process: the role of tenant statements reaches nothing by itself. */
 function setup(extensionsSchema: string): string {
   const [role, extensions] = [PGLITE_SERVING_ROLE, extensionsSchema].map(quoteIdentifier)
-  return `reset role;
-    do $$ begin if not exists (select from pg_catalog.pg_roles where rolname = '${PGLITE_SERVING_ROLE}') then create role ${role}; end if; end $$;
+  return `do $$ begin if not exists (select from pg_catalog.pg_roles where rolname = '${PGLITE_SERVING_ROLE}') then create role ${role}; end if; end $$;
     revoke all on schema public from public;
-    revoke temporary on database postgres from public;
+    do $$ begin execute format('revoke temporary on database %I from public', current_database()); end $$;
     create schema if not exists ${extensions};
-    grant usage on schema ${extensions} to ${role};
-    set search_path to '';
-    set role ${role};`
+    grant usage on schema ${extensions} to ${role};`
 }
+
+/**
+ * What a session is between two transactions: the role that reaches nothing, an empty path, and nothing that a statement
+ * left behind (DISCARD ALL cannot share a text with others). The session's user changes and not only its role, because
+ * RESET ROLE would lead back to the superuser.
+ */
+const RESTORE = `close all;
+  set session authorization ${quoteIdentifier(SUPERUSER)};
+  reset role;
+  reset all;
+  deallocate all;
+  unlisten *;
+  select pg_catalog.pg_advisory_unlock_all();
+  discard sequences;
+  discard temp;
+  set search_path to '';
+  set session authorization ${quoteIdentifier(PGLITE_SERVING_ROLE)}`
+
+/** Begins a transaction of the admin connection. */
+const ADMIN_PREAMBLE = `set local session authorization ${quoteIdentifier(SUPERUSER)}`
 
 async function loadPeer<T>(name: string, load: () => Promise<T>): Promise<T> {
   try {
@@ -125,38 +169,31 @@ async function loadPeer<T>(name: string, load: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Runs `work` as the superuser, in a transaction; inside another tenant's transaction it is refused. */
-async function asAdmin<T>(shared: PgliteShared, work: (open: OpenTransaction) => Promise<T>): Promise<T> {
-  const joined = joinable(shared, undefined)
-  if (joined !== undefined) return work(joined)
-  return shared.mutex.run(() =>
-    shared.pglite.transaction(async (transaction) => {
-      await transaction.exec('set local role none')
-      const open: OpenTransaction = { tenantId: undefined, transaction, finished: false }
-      try {
-        return await shared.current.run(open, () => work(open))
-      } finally {
-        open.finished = true
-      }
-    }),
-  )
+/** Runs `work` as the superuser, in a transaction; inside a tenant's transaction it is refused. */
+async function asAdmin<T>(connection: PgliteConnection, work: (open: OpenTransaction) => Promise<T>): Promise<T> {
+  const joined = await connection.joinable(undefined)
+  return joined === undefined ? connection.transaction(undefined, ADMIN_PREAMBLE, work) : work(joined)
 }
 
-async function run<TRow>(
-  transaction: PgliteTransaction,
-  text: string,
-  parameters: readonly unknown[] = [],
-): Promise<TRow[]> {
-  if (parameters.length > 0) return (await transaction.query(text, parameters)).rows as TRow[]
-  const results = await transaction.exec(text)
+/** The same, but what `work` did inside another admin transaction is undone when it throws. */
+async function inAdminTransaction<T>(
+  connection: PgliteConnection,
+  work: (open: OpenTransaction) => Promise<T>,
+): Promise<T> {
+  const joined = await connection.joinable(undefined)
+  return joined === undefined ? connection.transaction(undefined, ADMIN_PREAMBLE, work) : joined.nest(work)
+}
+
+async function run<TRow>(open: OpenTransaction, text: string, parameters: readonly unknown[] = []): Promise<TRow[]> {
+  if (parameters.length > 0) return (await open.query(text, parameters)).rows as TRow[]
+  const results = await open.exec(text)
   return (results.at(-1)?.rows ?? []) as TRow[]
 }
 
 /** The admin connection as Drizzle takes it. */
-function adminClient(shared: PgliteShared): object {
-  const query = (text: string, parameters?: readonly unknown[], options?: PgliteQueryOptions) =>
-    asAdmin(shared, ({ transaction }) => transaction.query(text, parameters, options))
-  const transaction = <T>(work: (transaction: PgliteTransaction) => Promise<T>) =>
-    asAdmin(shared, (open) => work(open.transaction))
+function adminClient(connection: PgliteConnection): object {
+  const query: PgliteQuery = (...statement) => asAdmin(connection, (open) => open.query(...statement))
+  const transaction = <T>(work: (transaction: object) => Promise<T>) =>
+    inAdminTransaction(connection, (open) => work(Object.freeze({ query: open.query })))
   return Object.freeze({ query, transaction })
 }

@@ -1,29 +1,14 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Guard, LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
-import type { Mutex } from '../../../util/mutex.ts'
+import { quoteIdentifier } from '../quote.ts'
 import type { ScopeSql } from '../scope-sql.ts'
+import { leadingKeyword, tokenize } from '../lexer.ts'
 import { statementKind } from '../statement-kind.ts'
-import type { Pglite, PgliteQueryOptions, PgliteResult, PgliteTransaction } from './pglite-types.ts'
+import type { HeldTransaction, OpenTransaction, PgliteConnection } from './pglite-connection.ts'
+import type { PgliteQuery } from './pglite-types.ts'
 
 /** Role of every tenant statement; PGlite itself runs as superuser. */
 export const PGLITE_SERVING_ROLE = 'tenancy_app'
-
-/** The one connection, in turns. */
-export interface PgliteShared {
-  readonly pglite: Pglite
-  readonly mutex: Mutex
-  /** The transaction that the current call chain is inside of. */
-  readonly current: AsyncLocalStorage<OpenTransaction>
-}
-
-/** A transaction under way. */
-export interface OpenTransaction {
-  /** Whose it is; `undefined` for the admin connection. */
-  readonly tenantId: string | undefined
-  readonly transaction: PgliteTransaction
-  finished: boolean
-}
 
 /** What confines one tenant. */
 export interface PgliteSession {
@@ -33,67 +18,51 @@ export interface PgliteSession {
   readonly onStatement: ((text: string) => void) | undefined
 }
 
-type Query = (text: string, parameters?: readonly unknown[], options?: PgliteQueryOptions) => Promise<PgliteResult>
-
 /**
  * What Drizzle takes for a PGlite: confined to one tenant. Every statement is a transaction of its own that sets role,
  * path and settings first. There is one connection: inside an open transaction the same tenant joins it, and another
  * tenant is refused, because it would wait for ever.
  */
-export function pgliteTenantClient(shared: PgliteShared, session: PgliteSession): object {
-  const query: Query = async (text, parameters, options) => {
-    const joined = joinable(shared, session.tenantId)
-    if (joined !== undefined) return statement(joined, session, text, parameters, options)
+export function pgliteTenantClient(connection: PgliteConnection, session: PgliteSession): object {
+  const query: PgliteQuery = async (text, parameters, options) => {
     check(session, text)
-    return scoped(shared, session, (open) => statement(open, session, text, parameters, options))
+    const joined = await connection.joinable(session.tenantId)
+    if (joined !== undefined) return queryOn(joined, session)(text, parameters, options)
+    return connection.transaction(session.tenantId, preamble(session), (open) =>
+      queryOn(open, session)(text, parameters, options),
+    )
   }
   const transaction = async <T>(work: (transaction: object) => Promise<T>): Promise<T> => {
-    const joined = joinable(shared, session.tenantId)
-    if (joined !== undefined) return inSavepoint(joined, session, work)
     session.guard()
-    return scoped(shared, session, async (open) => {
-      const result = await work(facade(open, session))
-      await assertNotAborted(open)
-      return result
-    })
+    const joined = await connection.joinable(session.tenantId)
+    if (joined !== undefined) return joined.nest((inner) => work(facade(inner, session)))
+    return connection.transaction(session.tenantId, preamble(session), (open) => work(facade(open, session)))
   }
   const exec = () => Promise.reject(tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['several statements in one text']))
   return Object.freeze({ query, transaction, exec })
 }
 
 /** One transaction for several statements of a request. While it is open the embedded database serves nobody else. */
-export function pgliteLazyTransaction(shared: PgliteShared, session: PgliteSession): LazyTransaction {
-  let opening: Promise<OpenTransaction> | undefined
-  let ended: Promise<unknown> = Promise.resolve()
-  let end: { commit(): void; rollback(reason: unknown): void } | undefined
+export function pgliteLazyTransaction(connection: PgliteConnection, session: PgliteSession): LazyTransaction {
+  let held: HeldTransaction | undefined
   let finished = false
 
-  const open = (): Promise<OpenTransaction> => {
-    if (finished) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
-    opening ??= new Promise<OpenTransaction>((resolve, reject) => {
-      ended = scoped(shared, session, async (opened) => {
-        const held = new Promise<void>((commit, rollback) => (end = { commit, rollback }))
-        resolve(opened)
-        await held
-        await assertNotAborted(opened)
-      })
-      ended.catch(reject)
-    })
-    return opening
+  const open = async (): Promise<OpenTransaction> => {
+    session.guard()
+    if (finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+    held ??= connection.hold(session.tenantId, preamble(session))
+    return held.opened
   }
-  const query: Query = async (text, parameters, options) => {
+  const query: PgliteQuery = async (text, parameters, options) => {
     check(session, text)
-    return statement(await open(), session, text, parameters, options)
+    return queryOn(await open(), session)(text, parameters, options)
   }
-  const transaction = async <T>(work: (transaction: object) => Promise<T>) => inSavepoint(await open(), session, work)
+  const transaction = async <T>(work: (transaction: object) => Promise<T>) =>
+    (await open()).nest((inner) => work(facade(inner, session)))
   const finish = async (how: 'commit' | 'rollback'): Promise<void> => {
     if (finished) return
     finished = true
-    if (opening === undefined) return
-    await opening
-    if (how === 'commit') end?.commit()
-    else end?.rollback(tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK'))
-    await ended
+    await held?.end(how)
   }
   return Object.freeze({
     client: Object.freeze({ query, transaction }),
@@ -102,85 +71,46 @@ export function pgliteLazyTransaction(shared: PgliteShared, session: PgliteSessi
   })
 }
 
-/** The open transaction that a call of this tenant joins. */
-export function joinable(shared: PgliteShared, tenantId: string | undefined): OpenTransaction | undefined {
-  const open = shared.current.getStore()
-  if (open === undefined || open.finished) return undefined
-  if (open.tenantId === tenantId) return open
-  throw tenancyError('TENANCY_ERR_TRANSACTION_BUSY', ['finish it first, or use a database server'])
-}
-
-/** Runs `work` in a transaction that has the tenant's scope. */
-function scoped<T>(
-  shared: PgliteShared,
-  { tenantId, scope }: PgliteSession,
-  work: (open: OpenTransaction) => Promise<T>,
-): Promise<T> {
-  return shared.mutex.run(() =>
-    shared.pglite.transaction(async (transaction) => {
-      await transaction.query(`${scope.text}, set_config('role', '${PGLITE_SERVING_ROLE}', true)`, [...scope.values])
-      const open: OpenTransaction = { tenantId, transaction, finished: false }
-      try {
-        return await shared.current.run(open, () => work(open))
-      } finally {
-        open.finished = true
-      }
-    }),
-  )
-}
-
-async function statement(
-  open: OpenTransaction,
-  session: PgliteSession,
-  text: string,
-  parameters: readonly unknown[] | undefined,
-  options: PgliteQueryOptions | undefined,
-): Promise<PgliteResult> {
-  if (open.finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-  check(session, text)
-  session.onStatement?.(text)
-  return open.transaction.query(text, parameters, options)
-}
-
-/** Refuses before anything is sent. All transaction control is the library's: after a raw COMMIT the scope would be gone. */
-function check(session: PgliteSession, text: string): void {
-  session.guard()
-  const { kind } = statementKind(text)
-  if (kind === 'plain' || kind === 'procedure') return
-  throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['transaction control; use `transaction()`'])
+/** SET LOCAL and not `set_config`: a SELECT would take the snapshot too early for SET TRANSACTION. */
+function preamble({ scope }: PgliteSession): string {
+  const role = quoteIdentifier(PGLITE_SERVING_ROLE)
+  return `set local session authorization ${role};set local role none;${scope.setLocal}`
 }
 
 function facade(open: OpenTransaction, session: PgliteSession): object {
-  const query: Query = (text, parameters, options) => statement(open, session, text, parameters, options)
-  return Object.freeze({ query, rollback: () => open.transaction.rollback() })
+  return Object.freeze({ query: queryOn(open, session) })
 }
 
-let savepoints = 0
+function queryOn(open: OpenTransaction, session: PgliteSession): PgliteQuery {
+  return async (text, parameters, options) => {
+    check(session, text)
+    session.onStatement?.(text)
+    return open.query(text, parameters, options)
+  }
+}
 
-async function inSavepoint<T>(
-  open: OpenTransaction,
-  session: PgliteSession,
-  work: (transaction: object) => Promise<T>,
-): Promise<T> {
+/** Refuses before anything is sent. */
+function check(session: PgliteSession, text: string): void {
   session.guard()
-  if (open.finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-  const name = `tenancy_${++savepoints}`
-  await open.transaction.exec(`savepoint ${name}`)
-  try {
-    const result = await work(facade(open, session))
-    await open.transaction.exec(`release savepoint ${name}`)
-    return result
-  } catch (error) {
-    await open.transaction.exec(`rollback to savepoint ${name}`)
-    throw error
-  }
+  const refusal = refusalOf(text)
+  if (refusal !== undefined) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [refusal])
 }
 
-/** COMMIT of a failed transaction is a silent ROLLBACK; this makes it an error. */
-async function assertNotAborted({ transaction }: OpenTransaction): Promise<void> {
-  try {
-    await transaction.query('select 1')
-  } catch (error) {
-    throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK', [], error)
+function refusalOf(text: string): string | undefined {
+  const { kind } = statementKind(text)
+  // All of it is the library's: after a raw COMMIT the scope would be gone.
+  if (kind !== 'plain' && kind !== 'procedure') return 'transaction control; use `transaction()`'
+  const keyword = leadingKeyword(text)
+  // Nobody would ever feed COPY FROM STDIN, and PGlite never comes back from it.
+  if (keyword === 'copy') return 'COPY on an embedded database'
+  if (keyword === 'set' && /\bsession[ _]authorization\b/.test(words(text))) return 'SET SESSION AUTHORIZATION'
+  return undefined
+}
+
+function words(text: string): string {
+  const found: string[] = []
+  for (const token of tokenize(text)) {
+    if (token.kind === 'word' || token.kind === 'quoted-identifier') found.push(token.text.toLowerCase())
   }
+  return found.join(' ')
 }

@@ -9,17 +9,21 @@ export interface PgliteResult {
 /** Options of `query`: row mode and parsers, handed on as they come. */
 export type PgliteQueryOptions = Readonly<Record<string, unknown>>
 
+/** One statement with its parameters. */
+export type PgliteQuery = (
+  text: string,
+  parameters?: readonly unknown[],
+  options?: PgliteQueryOptions,
+) => Promise<PgliteResult>
+
 /** Inside `transaction()`. */
 export interface PgliteTransaction {
-  query(text: string, parameters?: readonly unknown[], options?: PgliteQueryOptions): Promise<PgliteResult>
+  readonly query: PgliteQuery
   exec(text: string): Promise<PgliteResult[]>
-  rollback(): Promise<void>
 }
 
 /** One embedded database: one connection. */
-export interface Pglite {
-  exec(text: string): Promise<PgliteResult[]>
+export interface Pglite extends PgliteTransaction {
   transaction<T>(work: (transaction: PgliteTransaction) => Promise<T>): Promise<T>
   close(): Promise<void>
-  readonly closed: boolean
 }
