@@ -80,7 +80,7 @@ export const call = (app: FastifyInstance, url: string, method: 'GET' | 'POST' |
 export async function until(condition: () => boolean | Promise<boolean>, seconds = 10): Promise<void> {
   const deadline = Date.now() + seconds * 1000
   while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`Not so after ${seconds} s: ${condition}`)
+    if (Date.now() > deadline) throw new Error(`Not so after ${seconds} s: ${String(condition)}`)
     await sleep(20)
   }
 }
@@ -104,7 +104,7 @@ export interface Backend {
 export const backends = (database: TestDatabase): Promise<Backend[]> =>
   asSuperuser(database, async (client) => {
     const { rows } = await client.query<Backend>(
-      'select pid, state, query from pg_stat_activity where datname = current_database() and usename = $1',
+      "select pid, coalesce(state, '') as state, query from pg_stat_activity where datname = current_database() and usename = $1",
       [database.appRole],
     )
     return rows

@@ -37,7 +37,7 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
   it('tell the serving connection and the registry apart', async () => {
     const [serving, admin] = await Promise.all([1, 2].map(() => startProxy({ target: postgres18.port })))
     if (serving === undefined || admin === undefined) throw new Error('no proxies')
-    onTestFinished(() => Promise.all([serving.stop(), admin.stop()]).then(() => {}))
+    onTestFinished(async () => void (await Promise.all([serving.stop(), admin.stop()])))
     const app = await shop(database, {
       databaseUrl: withPort(database.appUrl, serving.port),
       adminDatabaseUrl: withPort(database.adminUrl, admin.port),

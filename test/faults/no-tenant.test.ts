@@ -16,7 +16,7 @@ describeWith(['postgres18'], 'a call without a tenant', ({ postgres18 }) => {
   it('is a typed error before a single byte goes to the database', async () => {
     const [serving, admin] = await Promise.all([1, 2].map(() => startProxy({ target: postgres18.port })))
     if (serving === undefined || admin === undefined) throw new Error('no proxies')
-    onTestFinished(() => Promise.all([serving.stop(), admin.stop()]).then(() => {}))
+    onTestFinished(async () => void (await Promise.all([serving.stop(), admin.stop()])))
     const app = await shop(
       database,
       {

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import type { FastifyInstance } from 'fastify'
-import pg from 'pg'
+import { Client } from 'pg'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { type TestDatabase, withPort } from '../servers/database.ts'
 import { startProxy } from '../servers/proxy.ts'
@@ -31,7 +31,7 @@ describeWith(['postgres18'], 'a route in a transaction', ({ postgres18 }) => {
     })
     const url = await app.listen({ port: 0, host: '127.0.0.1' })
     const { placement } = (await app.tenancy.get('acme')) ?? { placement: { namespace: '' } }
-    const observer = new pg.Client({ connectionString: database.superUrl })
+    const observer = new Client({ connectionString: database.superUrl })
     await observer.connect()
     onTestFinished(() => observer.end())
     for (let i = 0; i < 100; i++) {
