@@ -127,7 +127,7 @@ for (const version of ['15', '18'] as const) {
           expect(rows).toEqual([{ owner: 'b' }])
         })
 
-        it('[W9] reads neither the registry nor public, and creates nothing anywhere', async () => {
+        it('[W1] [W9] reads neither the registry nor public, and creates nothing anywhere', async () => {
           await asSuperuser(database, (client) =>
             client.query(`create schema if not exists tenancy authorization ${database.ownerRole};
             create table if not exists tenancy.tenants (url text); alter table tenancy.tenants owner to ${database.ownerRole};
