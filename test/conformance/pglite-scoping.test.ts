@@ -592,6 +592,19 @@ describe('PGlite', () => {
     expect(await codeOf(() => db.transaction(async () => {}))).toBe('REVOKED')
     expect(await codeOf(() => over(lazy.client).select().from(items))).toBe('REVOKED')
     served = true
+    const unserved = server.lazyTransaction(a, guard)
+    await over(unserved.client).insert(items).values({ owner: 'gone' })
+    const unservedTransaction = async () => {
+      served = true
+      await db.transaction(async (tx) => {
+        await tx.insert(items).values({ owner: 'gone' })
+        served = false
+      })
+    }
+    served = false
+    expect(await codeOf(unserved.commit)).toBe('REVOKED')
+    expect(await codeOf(unservedTransaction)).toBe('REVOKED')
+    served = true
     const queued = dbOf(b).transaction(async () => {
       await pause(30)
       served = false

@@ -24,19 +24,23 @@ export interface PgliteSession {
  * tenant is refused, because it would wait for ever.
  */
 export function pgliteTenantClient(connection: PgliteConnection, session: PgliteSession): object {
-  const query: PgliteQuery = async (text, parameters, options) => {
-    check(session, text)
+  const query: PgliteQuery = async (...statement) => {
+    check(session, statement[0])
     const joined = await connection.joinable(session.tenantId)
-    if (joined !== undefined) return queryOn(joined, session)(text, parameters, options)
-    return connection.transaction(session.tenantId, preamble(session), (open) =>
-      queryOn(open, session)(text, parameters, options),
-    )
+    if (joined !== undefined) return send(joined, session, statement)
+    return connection.transaction(session.tenantId, preamble(session), (open) => send(open, session, statement))
   }
   const transaction = async <T>(work: (transaction: object) => Promise<T>): Promise<T> => {
     session.guard()
     const joined = await connection.joinable(session.tenantId)
     if (joined !== undefined) return joined.nest((inner) => work(facade(inner, session)))
-    return connection.transaction(session.tenantId, preamble(session), (open) => work(facade(open, session)))
+    return connection.transaction(session.tenantId, preamble(session), async (open) => {
+      session.guard('send')
+      const result = await work(facade(open, session))
+      // COMMIT is a statement too: what a tenant did that is no longer served does not land.
+      session.guard('send')
+      return result
+    })
   }
   const exec = () => Promise.reject(tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['several statements in one text']))
   return Object.freeze({ query, transaction, exec })
@@ -48,25 +52,35 @@ export function pgliteLazyTransaction(connection: PgliteConnection, session: Pgl
   let finished = false
 
   const open = async (): Promise<OpenTransaction> => {
-    session.guard()
     if (finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
     held ??= connection.hold(session.tenantId, preamble(session))
     return held.opened
   }
-  const query: PgliteQuery = async (text, parameters, options) => {
-    check(session, text)
-    return queryOn(await open(), session)(text, parameters, options)
+  const query: PgliteQuery = async (...statement) => {
+    check(session, statement[0])
+    return send(await open(), session, statement)
   }
-  const transaction = async <T>(work: (transaction: object) => Promise<T>) =>
-    (await open()).nest((inner) => work(facade(inner, session)))
+  const transaction = async <T>(work: (transaction: object) => Promise<T>) => {
+    session.guard()
+    return (await open()).nest((inner) => work(facade(inner, session)))
+  }
   const finish = async (how: 'commit' | 'rollback'): Promise<void> => {
     if (finished) return
     finished = true
     await held?.end(how)
   }
+  const commit = async (): Promise<void> => {
+    try {
+      if (held !== undefined && !finished) session.guard('send')
+    } catch (error) {
+      await finish('rollback').catch(() => {})
+      throw error
+    }
+    await finish('commit')
+  }
   return Object.freeze({
     client: Object.freeze({ query, transaction }),
-    commit: () => finish('commit'),
+    commit,
     rollback: () => finish('rollback').catch(() => {}),
   })
 }
@@ -78,15 +92,18 @@ function preamble({ scope }: PgliteSession): string {
 }
 
 function facade(open: OpenTransaction, session: PgliteSession): object {
-  return Object.freeze({ query: queryOn(open, session) })
+  const query: PgliteQuery = async (...statement) => {
+    check(session, statement[0])
+    return send(open, session, statement)
+  }
+  return Object.freeze({ query })
 }
 
-function queryOn(open: OpenTransaction, session: PgliteSession): PgliteQuery {
-  return async (text, parameters, options) => {
-    check(session, text)
-    session.onStatement?.(text)
-    return open.query(text, parameters, options)
-  }
+/** Sends a statement that was checked when it was handed over. */
+async function send(open: OpenTransaction, session: PgliteSession, statement: Parameters<PgliteQuery>) {
+  session.guard('send')
+  session.onStatement?.(statement[0])
+  return open.query(...statement)
 }
 
 /** Refuses before anything is sent. */
