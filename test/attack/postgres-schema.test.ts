@@ -46,7 +46,7 @@ for (const version of ['15', '18'] as const) {
         expect(findings).toMatchObject({ foreign: 0, leftOver: 0, wrong: 0, samples: [] })
         expect(operationNames.filter((name) => findings.done[name] === undefined)).toEqual([])
       },
-      12_500,
+      120_000,
     )
   })
 }
