@@ -7,8 +7,8 @@ import type { Tenant } from './contracts/tenant.ts'
 import { tenancyError } from './errors.ts'
 import { explain, refuse } from './problem.ts'
 import type { TenantDb } from './register.ts'
-import { bindQueuedResponse, decorateRequests, enter, leave, returnToContext } from './request-context.ts'
-import { decorateTransactions, endTransactionOf, keepTransaction } from './request-transaction.ts'
+import { bindQueuedResponse, decorateRequests, enter, leave } from './request-context.ts'
+import { endTransactionOf, keepTransaction } from './request-transaction.ts'
 import { configuredResolver } from './resolver.ts'
 import { isPreflight, type RouteMode, routeMode, type RouteTenancy } from './route-options.ts'
 import { createTenancy, type Tenancy } from './tenancy.ts'
@@ -47,7 +47,6 @@ export const tenancy = fp(
 
     app.decorate('tenancy', instance)
     decorateRequests(app)
-    decorateTransactions(app)
 
     function modeOf({ routeOptions: { config: route, url = '' } }: FastifyRequest): RouteMode {
       const known: RouteMode | undefined = Reflect.get(route, kMode)
@@ -79,6 +78,8 @@ export const tenancy = fp(
     }
 
     function resolveTenant(request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) {
+      // Once more: an app that listens on `localhost` has a second server, without the listener below.
+      bindQueuedResponse(request.raw, reply.raw)
       let context: ReturnType<typeof contextOf>
       try {
         context = contextOf(request, reply)
@@ -87,23 +88,22 @@ export const tenancy = fp(
         return
       }
       if (context === undefined) leave(done)
-      else if (!(context instanceof Promise)) enter(request, context, done)
+      else if (!(context instanceof Promise)) enter(request, reply, context, done)
       else {
         context.then(
-          (loaded) => enter(request, loaded, done),
+          (loaded) => enter(request, reply, loaded, done),
           (error: unknown) => refuse(error, request, reply, done),
         )
       }
     }
 
+    app.server.prependListener('request', bindQueuedResponse)
     app.addHook('onRoute', (route: RouteOptions) => {
       const mode = routeMode(route.url, route.config?.tenancy, excluded)
       Object.assign(route, { config: { ...route.config, [kMode]: mode } })
       if (mode.transaction) endTransactionOf(route)
     })
-    app.addHook('onRequest', bindQueuedResponse)
     app.addHook(config.hook, resolveTenant)
-    app.addHook('onResponse', returnToContext)
     app.addHook('onError', explain)
     app.addHook('onReady', instance.start)
     app.addHook('onClose', instance.close)

@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { currentContext, enterContext, type TenancyContext } from './context.ts'
 import type { Tenant } from './contracts/tenant.ts'
@@ -5,6 +6,17 @@ import { tenancyError } from './errors.ts'
 import type { TenantDb } from './register.ts'
 
 const kContext = Symbol('fastify-tenancy.context')
+
+/** On a response that waits in a queue: where its events belong. */
+const kOwner = Symbol('fastify-tenancy.owner')
+
+interface Owner {
+  context: TenancyContext | undefined
+}
+
+interface QueuedResponse extends ServerResponse {
+  [kOwner]?: Owner
+}
 
 interface ContextRequest extends FastifyRequest {
   [kContext]: TenancyContext | null
@@ -18,8 +30,15 @@ export function decorateRequests(app: FastifyInstance): void {
 }
 
 /** Goes on with the request inside `context`: the one `run` of a request. */
-export function enter(request: FastifyRequest, context: TenancyContext, done: HookHandlerDoneFunction): void {
+export function enter(
+  request: FastifyRequest,
+  { raw }: FastifyReply,
+  context: TenancyContext,
+  done: HookHandlerDoneFunction,
+): void {
   ;(request as ContextRequest)[kContext] = context
+  const owner = (raw as QueuedResponse)[kOwner]
+  if (owner !== undefined) owner.context = context
   enterContext(context, done)
 }
 
@@ -31,25 +50,15 @@ export function leave(done: HookHandlerDoneFunction): void {
 
 /**
  * A response that waits behind another on a pipelined socket (RFC 9112, 9.3.2) has no socket yet, and node finishes it in
- * the context of the one before: its listeners would run as a stranger's tenant. It gets its own context for all events.
+ * the context of the one before: its listeners would run as a stranger's tenant. Its events get a context of their own:
+ * none, or that of its request. A listener of the server's `request` event, so that it comes before every hook.
  */
-export function bindQueuedResponse(
-  request: FastifyRequest,
-  { raw }: FastifyReply,
-  done: HookHandlerDoneFunction,
-): void {
-  if (raw.socket === null) {
-    const emit = raw.emit
-    raw.emit = (...event: Parameters<typeof emit>) => enterContext(contextOf(request), () => emit.apply(raw, event))
-  }
-  done()
-}
-
-/** The same for a request that a hook before ours has answered. */
-export function returnToContext(request: FastifyRequest, _reply: FastifyReply, done: HookHandlerDoneFunction): void {
-  const own = contextOf(request)
-  if (currentContext()?.root === own?.root) done()
-  else enterContext(own, done)
+export function bindQueuedResponse(_request: IncomingMessage, response: QueuedResponse): void {
+  if (response.socket !== null || response[kOwner] !== undefined) return
+  const owner: Owner = { context: undefined }
+  const emit = response.emit
+  response[kOwner] = owner
+  response.emit = (...event: Parameters<typeof emit>) => enterContext(owner.context, () => emit.apply(response, event))
 }
 
 function contextOf(request: FastifyRequest): TenancyContext | undefined {

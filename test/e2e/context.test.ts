@@ -4,9 +4,9 @@ import { type AddressInfo, connect } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as wait } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
-import type { FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import {
+import tenancy, {
   getContextMetadata,
   getTenant,
   getTenantDb,
@@ -16,7 +16,7 @@ import {
 } from '../../src/index.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
-import { as, type PlainDb, tenantApp } from '../support/app.ts'
+import { as, optionsFor, type PlainDb, tenantApp } from '../support/app.ts'
 import { baselineDatabase } from '../support/database.ts'
 
 const tenants = ['acme', 'globex', 'initech'] as const
@@ -176,6 +176,30 @@ describeWith(['postgres18'], 'the tenant context', ({ postgres18 }) => {
     // A late hook may have lost its context; it must never have somebody else's.
     expect(seen.filter((line) => !/:(\w+)=(\1|undefined)$/.test(line))).toEqual([])
     expect(seen.filter((line) => /^onResponse:(?!undefined)\w+=undefined$/.test(line))).toEqual([])
+  })
+
+  it('never bleeds into hooks from before the plugin, for requests that such a hook answered', async () => {
+    const early = Fastify()
+    const after: string[] = []
+    early.addHook('onRequest', async (request, reply) =>
+      request.headers['x-stop'] ? reply.code(429).send('stop') : undefined,
+    )
+    early.addHook(
+      'onResponse',
+      async (request) => void after.push(`${String(request.headers['x-tenant-id'])}=${here()}`),
+    )
+    await early.register(tenancy, optionsFor(database))
+    early.get('/slow/:ms', async (request) => wait(Number((request.params as { ms: string }).ms), 'ok'))
+    await early.listen({ port: 0, host: '127.0.0.1' })
+    const requests = Array.from({ length: 12 }, (_, i) =>
+      i % 2 === 0
+        ? `GET /slow/${20 - i} HTTP/1.1\r\nHost: x\r\nx-tenant-id: acme\r\n\r\n`
+        : 'GET /slow/0 HTTP/1.1\r\nHost: x\r\nx-stop: 1\r\n\r\n',
+    )
+    await overOneSocket((early.server.address() as AddressInfo).port, requests, 12)
+    await wait(20)
+    expect(after.toSorted()).toEqual([...Array(6).fill('acme=acme'), ...Array(6).fill('undefined=undefined')])
+    await early.close()
   })
 
   it('[W15] keeps notes with their request', async () => {
