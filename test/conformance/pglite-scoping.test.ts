@@ -410,22 +410,20 @@ describe('PGlite', () => {
 
   it('joins the open transaction of the same tenant, also nested, and all of it or nothing lands', async () => {
     const outer = dbOf(a)
-    await outer
-      .transaction(async (tx) => {
-        await tx.insert(items).values({ owner: 'joined', n: 1 })
-        expect(await outer.$count(items, eq(items.owner, 'joined'))).toBe(1)
-        expect(await dbOf(a).$count(items, eq(items.owner, 'joined'))).toBe(1)
-        await outer
-          .transaction(async (inner) => {
-            await inner.insert(items).values({ owner: 'joined', n: 2 })
-            throw new Error('inner')
-          })
-          .catch(() => {})
-        await dbOf(a).transaction(async (inner) => inner.insert(items).values({ owner: 'joined', n: 3 }))
-        expect((await tx.select().from(items).where(eq(items.owner, 'joined'))).map((row) => row.n)).toEqual([1, 3])
-        tx.rollback()
+    const all = outer.transaction(async (tx) => {
+      await tx.insert(items).values({ owner: 'joined', n: 1 })
+      expect(await outer.$count(items, eq(items.owner, 'joined'))).toBe(1)
+      expect(await dbOf(a).$count(items, eq(items.owner, 'joined'))).toBe(1)
+      const inner = outer.transaction(async (nested) => {
+        await nested.insert(items).values({ owner: 'joined', n: 2 })
+        throw new Error('inner')
       })
-      .catch(() => {})
+      await expect(inner).rejects.toThrow('inner')
+      await dbOf(a).transaction(async (nested) => nested.insert(items).values({ owner: 'joined', n: 3 }))
+      expect((await tx.select().from(items).where(eq(items.owner, 'joined'))).map((row) => row.n)).toEqual([1, 3])
+      throw new Error('outer')
+    })
+    await expect(all).rejects.toThrow('outer')
     expect(await outer.$count(items)).toBe(1)
   })
 

@@ -228,34 +228,37 @@ describeWith(['postgres15'], 'tenant databases', ({ postgres15 }) => {
     })
 
     it('makes getTenantDb() in a transaction’s callback that transaction, at every depth, and gives it back after', async () => {
+      const planned = new Error('planned')
+      const undone = (db: Db, work: (tx: Db) => Promise<void>) =>
+        expect(
+          db.transaction(async (tx) => {
+            await work(tx)
+            throw planned
+          }),
+        ).rejects.toBe(planned)
+      const count = async () => (await here().execute(sql`select owner from items`)).rows.length
       await as(a, async () => {
         const outside = here()
-        await outside
-          .transaction(async (tx) => {
-            const pid = await backend(tx)
-            expect(await backend(here())).toBe(pid)
-            await here().execute(sql`insert into items values ('in')`)
-            await here()
-              .transaction(async (nested) => {
-                expect(await backend(here())).toBe(pid)
-                await here().execute(sql`insert into items values ('nested')`)
-                await here()
-                  .transaction(async () => {
-                    await here().execute(sql`insert into items values ('deepest')`)
-                    throw new Error('undo the deepest')
-                  })
-                  .catch(() => {})
-                expect((await nested.execute(sql`select owner from items order by 1`)).rows).toHaveLength(3)
-                throw new Error('undo the nested')
-              })
-              .catch(() => {})
-            expect((await here().execute(sql`select owner from items`)).rows).toHaveLength(2)
-            expect(getTenant()).toBe(a)
-            throw new Error('undo all')
+        await undone(outside, async (tx) => {
+          const pid = await backend(tx)
+          expect(here()).toBe(tx)
+          await here().execute(sql`insert into items values ('in')`)
+          await undone(here(), async (nested) => {
+            expect(here()).toBe(nested)
+            await here().execute(sql`insert into items values ('nested')`)
+            await undone(here(), async (deepest) => {
+              expect(here()).toBe(deepest)
+              await here().execute(sql`insert into items values ('deepest')`)
+              expect([await backend(here()), await count()]).toEqual([pid, 4])
+            })
+            expect(here()).toBe(nested)
+            expect(await count()).toBe(3)
           })
-          .catch(() => {})
+          expect(await count()).toBe(2)
+          expect(getTenant()).toBe(a)
+        })
         expect(here()).toBe(outside)
-        expect((await here().execute(sql`select owner from items`)).rows).toHaveLength(1)
+        expect(await count()).toBe(1)
       })
     })
 
