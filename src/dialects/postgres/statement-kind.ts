@@ -8,10 +8,12 @@ export type StatementKind =
   | { readonly kind: 'begin'; readonly options: string }
   | { readonly kind: 'commit' }
   | { readonly kind: 'rollback' }
-  /** Transaction control that would leave the scope, such as COMMIT AND CHAIN. */
+  /** Transaction control that would leave the scope, such as COMMIT AND CHAIN; COPY, which needs a protocol of its own. */
   | { readonly kind: 'refused'; readonly what: string }
 
 const PLAIN: StatementKind = Object.freeze({ kind: 'plain' })
+/** Sent as an ordinary query, COPY FROM STDIN waits for data while the server swallows our Sync: both sides wait for ever. */
+const COPY: StatementKind = Object.freeze({ kind: 'refused', what: 'COPY; use INSERT, or the admin connection' })
 const PROCEDURE: StatementKind = Object.freeze({ kind: 'procedure' })
 
 /** Classifies a statement by its first word; only transaction control is read further. */
@@ -20,6 +22,8 @@ export function statementKind(text: string): StatementKind {
     case 'call':
     case 'do':
       return PROCEDURE
+    case 'copy':
+      return COPY
     case 'begin':
     case 'start':
     case 'commit':

@@ -51,9 +51,15 @@ export function poolShaped(
 }
 
 /** Takes a connection for one tenant. The scope is fixed before the wait: pg-pool runs waiters in a stranger's context. */
-export async function connectTenant(shared: SharedPool, session: TenantSession): Promise<TenantClient> {
-  session.guard()
-  return new TenantClient(await checkout(shared), session)
+export function connectTenant({ pool, timeoutMs }: SharedPool, session: TenantSession): Promise<TenantClient> {
+  return new Promise((resolve, reject) => {
+    session.guard()
+    pool.connect((failure, client) => {
+      // In the callback, not after an await: a backend that dies in between would find nobody listening, and node would end.
+      if (client === undefined) reject(checkoutFailure(failure, timeoutMs))
+      else resolve(new TenantClient(client, session))
+    })
+  })
 }
 
 /** One statement on the shared pool: a connection for just as long, one network turn. */
@@ -71,9 +77,10 @@ function run(
       ])
     }
     const statement = queryConfig(config, values)
-    const { kind } = statementKind(statement.text)
-    if (kind === 'procedure') return runProcedure(shared, session, statement)
-    if (kind !== 'plain') {
+    const control = statementKind(statement.text)
+    if (control.kind === 'procedure') return runProcedure(shared, session, statement)
+    if (control.kind === 'refused') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [control.what])
+    if (control.kind !== 'plain') {
       throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['transaction control on a pool; use `transaction()`'])
     }
     session.onStatement?.(statement.text)
@@ -135,13 +142,4 @@ function runInOneFlush(
 function verdict(client: PgClient, error: Error | null, result?: PgResult): Error | boolean {
   if (error !== null && breaksConnection(error)) return error
   return client.getTransactionStatus() !== 'I' || changesSession(result?.command)
-}
-
-function checkout({ pool, timeoutMs }: SharedPool): Promise<PgClient> {
-  return new Promise((resolve, reject) => {
-    pool.connect((failure, client) => {
-      if (client === undefined) reject(checkoutFailure(failure, timeoutMs))
-      else resolve(client)
-    })
-  })
 }
