@@ -21,6 +21,7 @@ import {
   uuid,
 } from 'drizzle-orm/pg-core'
 import { drizzle } from 'drizzle-orm/pglite'
+import Fastify from 'fastify'
 import type pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { currentContext, runInContext, TenancyContext } from '../../src/context.ts'
@@ -29,6 +30,7 @@ import type { Scope } from '../../src/contracts/isolation.ts'
 import type { Tenant } from '../../src/contracts/tenant.ts'
 import { createPgliteServer } from '../../src/dialects/postgres/drivers/pglite-server.ts'
 import { findTenancyError } from '../../src/errors.ts'
+import tenancy, { getTenant, getTenantDb } from '../../src/index.ts'
 import { describeWith } from '../servers/suite.ts'
 import { baselineDatabase, open, provisionScope, testServer } from '../support/database.ts'
 
@@ -661,6 +663,48 @@ describe('PGlite in a folder', () => {
     await second.close()
     await writeFile(`${path}.lock`, '1')
     expect(await codeOf(() => pgliteServer({ folder: path }).open())).toBe('TENANCY_ERR_CONFIG_INVALID')
+  }, 60_000)
+})
+
+describe('PGlite behind the plugin', () => {
+  const database = () => getTenantDb() as ReturnType<typeof over>
+
+  it('answers calls from inside a tenant’s transaction with a code, at once, and serves on', async () => {
+    const app = Fastify()
+    await app.register(tenancy, { databaseUrl: 'pglite:memory', databasePoolTimeout: 20 })
+    const busy: (string | undefined)[] = []
+    const others = async () => {
+      busy.push(await codeOf(() => app.tenancy.get('stranger')))
+      busy.push(await codeOf(() => app.tenancy.register({ identifier: 'third', name: 'Third' })))
+      busy.push(await codeOf(() => app.tenancy.suspend('globex')))
+      busy.push(await codeOf(() => app.tenancy.run('globex', () => database().execute(sql`select 1`))))
+    }
+    app.get('/callback', async () =>
+      database().transaction(async () => {
+        await others()
+        return (await database().execute(sql`select current_setting('app.current_tenant') as id`)).rows
+      }),
+    )
+    app.get('/route', { config: { tenancy: { transaction: true } } }, async (request) => {
+      await database().execute(sql`select 1`)
+      busy.push(await codeOf(() => app.tenancy.get('stranger')))
+      const again = app.tenancy.run(request.tenant?.id === undefined ? '' : request.tenant, getTenant)
+      return [(await again).identifier]
+    })
+    try {
+      for (const identifier of ['acme', 'globex']) await app.tenancy.register({ identifier, name: identifier })
+      const started = performance.now()
+      const ask = (url: string, tenant: string) => app.inject({ url, headers: { 'x-tenant-id': tenant } })
+      const replies = await Promise.all([ask('/callback', 'acme'), ask('/route', 'globex'), ask('/route', 'acme')])
+      expect(replies.map((reply) => reply.statusCode)).toEqual([200, 200, 200])
+      expect(replies[1]?.json()).toEqual(['globex'])
+      expect(busy.length).toBe(6)
+      expect(new Set(busy)).toEqual(new Set(['TENANCY_ERR_TRANSACTION_BUSY']))
+      expect(performance.now() - started).toBeLessThan(10_000)
+      expect(await app.tenancy.health()).toMatchObject({ ok: true })
+    } finally {
+      await app.close()
+    }
   }, 60_000)
 })
 
