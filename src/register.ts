@@ -8,6 +8,8 @@ import { currentDatabase } from './context.ts'
  *   interface Register { db: ReturnType<typeof drizzle<typeof schema>> }
  * }
  * ```
+ *
+ * With drizzle-orm 1.0 it is `typeof relations` instead of `typeof schema`.
  */
 // oxlint-disable-next-line typescript/no-empty-object-type -- filled by the user's augmentation
 export interface Register {}

@@ -27,6 +27,7 @@ export function openServer(config: TenancyConfig, onStatement: ((text: string) =
     poolRecycle: config.databasePoolRecycle,
     closeTimeout: config.closeTimeoutSeconds,
     registrySchema: config.registrySchema,
+    extensionsSchema: config.extensionsSchema,
     onStatement,
   })
 }

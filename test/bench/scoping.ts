@@ -9,7 +9,7 @@
  *     npm run bench:scoping -- [--quick] [--json]
  */
 import type { Scope } from '../../src/contracts/isolation.ts'
-import { asSuperuser, baselineDatabase, provisionScope, testServer } from '../support/database.ts'
+import { asSuperuser, baselineDatabase, provisionScope, schemaScope, testServer } from '../support/database.ts'
 import { type TestDatabase, withPort } from '../servers/database.ts'
 import { startPostgres } from '../servers/postgres.ts'
 import { type Child, startChild } from './child.ts'
@@ -58,7 +58,7 @@ async function provision(database: TestDatabase): Promise<Setting['scopes']> {
   await server.open()
   try {
     const scopes: Scope[] = []
-    for (let i = 0; i < TENANTS; i++) scopes.push(await provisionScope(server, [createNotes]))
+    for (let i = 0; i < TENANTS; i++) scopes.push(await provisionScope(server, [createNotes], schemaScope()))
     await asSuperuser(database, async (client) => {
       for (const { namespace } of scopes) await client.query(fillNotes(namespace, namespace))
     })

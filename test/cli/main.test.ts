@@ -40,7 +40,7 @@ async function breaches(url: string, adminRole: string): Promise<readonly string
     const baseline = await checkBaseline(
       async <TRow>(text: string, parameters: readonly unknown[] = []) =>
         (await client.query(text, [...parameters])).rows as TRow[],
-      { registrySchema: 'tenancy', adminRole },
+      { registrySchema: 'tenancy', extensionsSchema: 'extensions', adminRole },
     )
     return baseline.breaches
   } finally {
@@ -124,6 +124,22 @@ describeWith(['postgres15', 'postgres18'], 'fastify-tenancy roles', ({ postgres1
         'can use the schema of the tenant registry',
         ({ appRole }) => `create schema if not exists tenancy; grant usage on schema tenancy to ${appRole}`,
         () => 'drop schema tenancy',
+      ],
+      ['has CREATEROLE', ({ appRole }) => `alter role ${appRole} createrole`, noCure],
+      [
+        'is a member of pg_read_all_data',
+        ({ appRole }) => `grant pg_read_all_data to ${appRole}`,
+        ({ appRole }) => `revoke pg_read_all_data from ${appRole}`,
+      ],
+      [
+        'can create schemas in the database',
+        ({ appRole, database: name }) => `grant create on database ${name} to ${appRole}`,
+        noCure,
+      ],
+      [
+        'can create objects in the extensions schema',
+        ({ appRole }) => `grant create on schema extensions to ${appRole}`,
+        ({ appRole }) => `revoke create on schema extensions from ${appRole}`,
       ],
       [
         'can create temporary tables',

@@ -18,6 +18,7 @@ const server = createPgServer({
   poolTimeout: 5,
   poolRecycle: 3600,
   registrySchema: 'tenancy',
+  extensionsSchema: 'extensions',
   onStatement: undefined,
 })
 const store = createDrizzlePostgresTenantStore({ admin: server.admin, drizzle: server.drizzle })

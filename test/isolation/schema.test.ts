@@ -34,7 +34,7 @@ describe('schemaStrategy', () => {
       server: 'other',
       namespace: 'tstored',
       searchPath: ['tstored', 'extensions', 'pg_temp'],
-      settings: { 'app.current_tenant': id },
+      settings: {},
     })
   })
 

@@ -42,6 +42,7 @@ export function testServer(
     poolTimeout: options.poolTimeout ?? 10,
     poolRecycle: 3600,
     registrySchema: 'tenancy',
+    extensionsSchema: 'extensions',
     onStatement: undefined,
   })
 }
@@ -49,16 +50,25 @@ export function testServer(
 /** A guard that lets everything through. */
 export const open = (): void => {}
 
-/** The scope of a new tenant. */
-export function newScope(): Scope {
+/** The scope of a new tenant, as the product makes it. */
+export function schemaScope(): Scope {
   const strategy = schemaStrategy({ extensionsSchema: 'extensions' })
   const id = randomUUID()
   return strategy.scope({ id, placement: strategy.place(id) })
 }
 
+/** The same with a setting, as row-level security will need it: what holds for the path must hold for settings. */
+export function newScope(): Scope {
+  const scope = schemaScope()
+  return { ...scope, settings: { 'app.current_tenant': scope.tenantId } }
+}
+
 /** A new tenant's namespace on `server`, with these statements run in it. */
-export async function provisionScope(server: DatabaseServer, statements: readonly string[]): Promise<Scope> {
-  const scope = newScope()
+export async function provisionScope(
+  server: DatabaseServer,
+  statements: readonly string[],
+  scope = newScope(),
+): Promise<Scope> {
   await server.inNamespace(scope, async (session) => {
     await session.ensure()
     for (const statement of statements) await session.run(statement)

@@ -5,6 +5,10 @@ interface BaselineRow {
   readonly role: string
   readonly superuser: boolean
   readonly bypassrls: boolean
+  readonly createrole: boolean
+  readonly reads_all: boolean
+  readonly creates: boolean
+  readonly extensions_create: boolean
   readonly path: readonly string[]
   readonly temporary: boolean
   readonly public_usage: boolean
@@ -23,22 +27,26 @@ export interface Baseline {
 export interface BaselineOptions {
   readonly registrySchema: string
   readonly adminRole: string
+  readonly extensionsSchema: string
 }
 
 /** Asks the serving connection what it could do without a tenant. The right answer is: nothing. */
 export async function checkBaseline(
   query: AdminConnection['query'],
-  { registrySchema, adminRole }: BaselineOptions,
+  { registrySchema, adminRole, extensionsSchema }: BaselineOptions,
 ): Promise<Baseline> {
   const [row] = await query<BaselineRow>(
-    `select r.rolname::text as role, r.rolsuper as superuser, r.rolbypassrls as bypassrls,
+    `select r.rolname::text as role, r.rolsuper as superuser, r.rolbypassrls as bypassrls, r.rolcreaterole as createrole,
+       (select coalesce(bool_or(pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER')), false) from pg_catalog.pg_roles p where p.rolname in ('pg_read_all_data', 'pg_write_all_data')) as reads_all,
+       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') as creates,
+       coalesce((select pg_catalog.has_schema_privilege(oid, 'CREATE') from pg_catalog.pg_namespace where nspname = $3), false) as extensions_create,
        pg_catalog.current_schemas(false)::text[] as path,
        pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY') as temporary,
        coalesce((select pg_catalog.has_schema_privilege(oid, 'USAGE') from pg_catalog.pg_namespace where nspname = 'public'), false) as public_usage,
        coalesce((select pg_catalog.has_schema_privilege(oid, 'USAGE') from pg_catalog.pg_namespace where nspname = $1), false) as registry_usage,
        r.rolname <> $2 and pg_catalog.pg_has_role(r.oid, (select oid from pg_catalog.pg_roles where rolname = $2), 'MEMBER') as owns
      from pg_catalog.pg_roles r where r.rolname = current_user`,
-    [registrySchema, adminRole],
+    [registrySchema, adminRole, extensionsSchema],
   )
   if (row === undefined) return { role: '', breaches: ['the serving role is not in pg_roles'] }
   return { role: row.role, breaches: breachesOf(row, adminRole) }
@@ -50,6 +58,10 @@ function breachesOf(row: BaselineRow, adminRole: string): string[] {
     breaches.push('it is the admin role too: set adminDatabaseUrl and serve with a role of its own')
   if (row.superuser) breaches.push('it is a superuser')
   if (row.bypassrls) breaches.push('it has BYPASSRLS')
+  if (row.createrole) breaches.push('it has CREATEROLE')
+  if (row.reads_all) breaches.push('it is a member of pg_read_all_data or pg_write_all_data')
+  if (row.creates) breaches.push('it can create schemas in the database')
+  if (row.extensions_create) breaches.push('it can create objects in the extensions schema, which is on every path')
   if (row.owns) breaches.push('it is a member of the admin role')
   if (row.path.length > 0) breaches.push(`its search_path is not empty (${row.path.join(', ')})`)
   if (row.public_usage) breaches.push('it can use the schema public')

@@ -35,13 +35,9 @@ export function statementFailure(error: unknown): unknown {
 }
 
 /** The error of a checkout: everything that keeps us from getting a connection is a dependency that is down. */
-export function checkoutFailure(error: unknown, timeoutMs: number): TenancyError {
-  if (isTenancyError(error)) return error
-  const message = error instanceof Error ? error.message : ''
-  if (message === 'timeout exceeded when trying to connect')
-    return tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs], error)
-  if (message.startsWith('Cannot use a pool after calling end')) return tenancyError('TENANCY_ERR_CLOSED', [], error)
-  return unavailable(error)
+export function checkoutFailure(error: unknown): TenancyError {
+  const ended = error instanceof Error && error.message.startsWith('Cannot use a pool after calling end')
+  return ended ? tenancyError('TENANCY_ERR_CLOSED', [], error) : unavailable(error)
 }
 
 function unavailable(cause: unknown): TenancyError {

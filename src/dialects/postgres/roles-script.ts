@@ -1,3 +1,4 @@
+import { tenancyError } from '../../errors.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 
 /** Names for {@link rolesScript}. */
@@ -11,6 +12,9 @@ export interface RolesScriptOptions {
   readonly extensionsSchema?: string
 }
 
+/** Quotes the body of DO. */
+const TAG = '$tenancy$'
+
 /**
  * SQL that sets up the baseline rule: *without a scope the serving role reaches nothing*. Run once per database by its
  * owner or a superuser, connected to that database; running it again changes nothing. It sets no passwords.
@@ -21,13 +25,18 @@ export function rolesScript({
   adminRole,
   extensionsSchema = 'extensions',
 }: RolesScriptOptions): string {
-  const [db, serving, admin, extensions] = [database, servingRole, adminRole, extensionsSchema].map(quoteIdentifier)
+  const names = [database, servingRole, adminRole, extensionsSchema]
+  if (names.some((name) => name.includes(TAG)))
+    throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [`a name contains ${TAG}`])
+  const [db, serving, admin, extensions] = names.map(quoteIdentifier)
   return `-- fastify-tenancy: two roles, two rights. Without a scope the serving role reaches nothing.
-do $$ begin
+do ${TAG} begin
   if not exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(adminRole)}) then create role ${admin} login; end if;
   if not exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(servingRole)}) then create role ${serving} login; end if;
-end $$;
-alter role ${serving} nosuperuser nobypassrls nocreatedb nocreaterole;
+  if exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(servingRole)} and (rolsuper or rolbypassrls or rolcreatedb or rolcreaterole)) then
+    alter role ${serving} nosuperuser nobypassrls nocreatedb nocreaterole;
+  end if;
+end ${TAG};
 alter role ${serving} in database ${db} set search_path to '';
 revoke all on database ${db} from public;
 revoke all on database ${db} from ${serving};

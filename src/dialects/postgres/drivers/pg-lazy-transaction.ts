@@ -2,7 +2,8 @@ import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { statementKind } from '../statement-kind.ts'
 import { queryConfig, type TenantClient, type TenantSession } from './pg-tenant-client.ts'
-import { connectTenant, poolShaped, type SharedPool } from './pg-tenant-pool.ts'
+import type { SharedPool } from './pg-pool.ts'
+import { connectTenant, poolShaped } from './pg-tenant-pool.ts'
 import type { PgQueryConfig, PgResult } from './pg-types.ts'
 
 type Query = (config: string | PgQueryConfig, values?: readonly unknown[]) => Promise<PgResult>

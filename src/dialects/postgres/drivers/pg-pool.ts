@@ -1,7 +1,43 @@
+import { tenancyError } from '../../../errors.ts'
+import { checkoutFailure } from '../failure.ts'
 import type { PgClient, PgModule, PgPool, PgPoolOptions } from './pg-types.ts'
 
 /** Longest wait for a new connection itself. Two fit into the 10 s after which Fastify gives up a start without a code. */
 const CONNECT_TIMEOUT_MS = 4000
+
+/** A pool with what its errors must tell. */
+export interface SharedPool {
+  readonly pg: PgModule
+  readonly pool: PgPool
+  /** Milliseconds a checkout may wait. */
+  readonly timeoutMs: number
+}
+
+/**
+ * Takes a connection; `ready` is called in anybody's context. The wait is timed here and not by the pool, which would set
+ * and clear a timer for every statement although an idle connection is there almost always.
+ */
+export function checkout(
+  { pool, timeoutMs }: SharedPool,
+  ready: (failure: Error | undefined, client?: PgClient) => void,
+): void {
+  let timer: NodeJS.Timeout | undefined
+  let late = false
+  // Who asked in this same turn is counted as waiting, so each idle connection spares one timer.
+  if (pool.idleCount <= pool.waitingCount) {
+    timer = setTimeout(() => {
+      late = true
+      ready(tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs]))
+    }, timeoutMs)
+    timer.unref()
+  }
+  pool.connect((failure, client) => {
+    clearTimeout(timer)
+    if (late) client?.release()
+    else if (client === undefined) ready(checkoutFailure(failure))
+    else ready(undefined, client)
+  })
+}
 
 /** A pool that can be ended whatever is still checked out. */
 export interface EndablePool {
@@ -12,11 +48,10 @@ export interface EndablePool {
 
 /** Opens a pool; nothing connects before the first checkout. */
 export function openPool(pg: PgModule, options: Omit<PgPoolOptions, 'Client'>): EndablePool {
-  // The pool's time-out is for a free connection, and long in a rush; a server that does not answer is down.
+  // A wait for a free connection may be long in a rush; a server that does not answer is down.
   class Client extends pg.Client {
     constructor(clientOptions: object) {
-      const connectionTimeoutMillis = Math.min(options.connectionTimeoutMillis, CONNECT_TIMEOUT_MS)
-      super({ ...clientOptions, connectionTimeoutMillis })
+      super({ ...clientOptions, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
     }
   }
   const clients = new Set<PgClient>()

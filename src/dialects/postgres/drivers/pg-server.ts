@@ -2,15 +2,15 @@ import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../..
 import type { Capability, Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
 import { checkBaseline } from '../baseline.ts'
-import { checkoutFailure, statementFailure } from '../failure.ts'
+import { statementFailure } from '../failure.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
 import { rewriteDdl } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
-import { type EndablePool, openPool } from './pg-pool.ts'
+import { checkout, type EndablePool, openPool, type SharedPool } from './pg-pool.ts'
 import { scopedQueries, type ScopedQueries, wireScope } from './pg-scoped-query.ts'
 import type { TenantSession } from './pg-tenant-client.ts'
-import { type SharedPool, tenantPool } from './pg-tenant-pool.ts'
+import { tenantPool } from './pg-tenant-pool.ts'
 import type { PgClient, PgModule, PgPool, PgResult } from './pg-types.ts'
 
 /** Options of {@link createPgServer}. */
@@ -29,6 +29,7 @@ export interface PgServerOptions {
   /** Seconds after which `close()` cuts the connections that are still in use. Default 10. */
   readonly closeTimeout?: number
   readonly registrySchema: string
+  readonly extensionsSchema: string
   /** Told every statement of a tenant, without its parameters. */
   readonly onStatement: ((text: string) => void) | undefined
 }
@@ -83,6 +84,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         const adminRole = await currentRole(ready.admin)
         const baseline = await checkBaseline(withClient(ready.shared, queryOn), {
           registrySchema: options.registrySchema,
+          extensionsSchema: options.extensionsSchema,
           adminRole,
         })
         servingRole = baseline.role === adminRole ? undefined : baseline.role
@@ -128,7 +130,6 @@ async function load(options: PgServerOptions): Promise<Opened> {
       connectionString,
       min,
       max,
-      connectionTimeoutMillis: timeoutMs,
       maxLifetimeSeconds: options.poolRecycle,
     })
     return Object.freeze({ pg, pool, end, timeoutMs })
@@ -203,11 +204,9 @@ async function inTransaction<T>(pool: SharedPool, work: (query: AdminConnection[
   }
 }
 
-function connect({ pool, timeoutMs }: SharedPool): Promise<PgClient> {
+function connect(pool: SharedPool): Promise<PgClient> {
   return new Promise((resolve, reject) => {
-    pool.connect((failure, client) =>
-      client === undefined ? reject(checkoutFailure(failure, timeoutMs)) : resolve(client),
-    )
+    checkout(pool, (failure, client) => (client === undefined ? reject(failure) : resolve(client)))
   })
 }
 

@@ -1,16 +1,9 @@
 import { tenancyError } from '../../../errors.ts'
-import { breaksConnection, checkoutFailure, statementFailure } from '../failure.ts'
+import { breaksConnection, statementFailure } from '../failure.ts'
 import { statementKind } from '../statement-kind.ts'
 import { changesSession, queryConfig, TenantClient, type TenantSession } from './pg-tenant-client.ts'
-import type { PgClient, PgModule, PgPool, PgQueryConfig, PgResult } from './pg-types.ts'
-
-/** The pool that tenants share, with what its errors must tell. */
-export interface SharedPool {
-  readonly pg: PgModule
-  readonly pool: PgPool
-  /** Milliseconds a checkout may wait. */
-  readonly timeoutMs: number
-}
+import { checkout, type SharedPool } from './pg-pool.ts'
+import type { PgClient, PgModule, PgQueryConfig, PgResult } from './pg-types.ts'
 
 type Callback = (error: unknown, result?: PgResult) => void
 type ConnectCallback = (error: unknown, client?: TenantClient, release?: (error?: Error | boolean) => void) => void
@@ -51,12 +44,12 @@ export function poolShaped(
 }
 
 /** Takes a connection for one tenant. The scope is fixed before the wait: pg-pool runs waiters in a stranger's context. */
-export function connectTenant({ pool, timeoutMs }: SharedPool, session: TenantSession): Promise<TenantClient> {
+export function connectTenant(shared: SharedPool, session: TenantSession): Promise<TenantClient> {
   return new Promise((resolve, reject) => {
     session.guard()
-    pool.connect((failure, client) => {
+    checkout(shared, (failure, client) => {
       // In the callback, not after an await: a backend that dies in between would find nobody listening, and node would end.
-      if (client === undefined) reject(checkoutFailure(failure, timeoutMs))
+      if (client === undefined) reject(failure)
       else resolve(new TenantClient(client, session))
     })
   })
@@ -100,15 +93,11 @@ async function runProcedure(shared: SharedPool, session: TenantSession, config: 
 }
 
 // Callbacks, not awaits: this is the path of every statement.
-function runInOneFlush(
-  { pool, timeoutMs }: SharedPool,
-  session: TenantSession,
-  config: PgQueryConfig,
-): Promise<PgResult> {
+function runInOneFlush(shared: SharedPool, session: TenantSession, config: PgQueryConfig): Promise<PgResult> {
   return new Promise((resolve, reject) => {
-    pool.connect((failure, client) => {
+    checkout(shared, (failure, client) => {
       if (client === undefined) {
-        reject(checkoutFailure(failure, timeoutMs))
+        reject(failure)
         return
       }
       let done = false

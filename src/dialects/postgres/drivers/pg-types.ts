@@ -85,7 +85,6 @@ export interface PgPoolOptions {
   readonly connectionString: string
   readonly min?: number
   readonly max: number
-  readonly connectionTimeoutMillis: number
   readonly maxLifetimeSeconds: number
   readonly application_name?: string
 }

@@ -74,7 +74,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       const { breaches } = await checkBaseline(
         (text, parameters) =>
           ready.connection.transaction(undefined, 'select 1', (open) => run(open, text, parameters)),
-        { registrySchema: options.registrySchema, adminRole: SUPERUSER },
+        { registrySchema: options.registrySchema, extensionsSchema: options.extensionsSchema, adminRole: SUPERUSER },
       )
       return breaches.map(
         (breach) => `Baseline rule: without a scope the embedded serving role must reach nothing, but ${breach}.`,
