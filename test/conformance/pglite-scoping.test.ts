@@ -682,7 +682,7 @@ describe('PGlite behind the plugin', () => {
     app.get('/callback', async () =>
       database().transaction(async () => {
         await others()
-        return (await database().execute(sql`select current_setting('app.current_tenant') as id`)).rows
+        return (await database().execute(sql`select current_schema() as id`)).rows
       }),
     )
     app.get('/route', { config: { tenancy: { transaction: true } } }, async (request) => {
