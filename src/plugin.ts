@@ -10,7 +10,7 @@ import type { TenantDb } from './register.ts'
 import { bindQueuedResponse, decorateRequests, enter, leave } from './request-context.ts'
 import { endTransactionOf, keepTransaction } from './request-transaction.ts'
 import { configuredResolver } from './resolver.ts'
-import { isPreflight, type RouteMode, routeMode, type RouteTenancy } from './route-options.ts'
+import { isPreflight, modeReader, rememberMode, type RouteMode, routeMode, type RouteTenancy } from './route-options.ts'
 import { createTenancy, type Tenancy } from './tenancy.ts'
 import { pathMatcher } from './util/path-match.ts'
 
@@ -29,9 +29,6 @@ declare module 'fastify' {
   }
 }
 
-/** Where a route's config keeps what was read from it. */
-const kMode = Symbol('fastify-tenancy.mode')
-
 /** Makes a Fastify 5 app multi-tenant. See docs/configuration.md for the options. */
 export const tenancy = fp(
   async function fastifyTenancy(app: FastifyInstance, options: TenancyOptions) {
@@ -48,10 +45,13 @@ export const tenancy = fp(
     app.decorate('tenancy', instance)
     decorateRequests(app)
 
-    function modeOf({ routeOptions: { config: route, url = '' } }: FastifyRequest): RouteMode {
-      const known: RouteMode | undefined = Reflect.get(route, kMode)
+    const readMode = modeReader()
+
+    function modeOf(request: FastifyRequest): RouteMode {
+      const known = readMode(request)
       if (known !== undefined) return known
       // A route from before this plugin: it has no hook of ours that could commit.
+      const { config: route, url = '' } = request.routeOptions
       const mode = routeMode(url, route.tenancy, excluded)
       if (!mode.transaction) return mode
       throw tenancyError('TENANCY_ERR_ROUTE_CONFIG_INVALID', [
@@ -100,7 +100,7 @@ export const tenancy = fp(
     app.server.prependListener('request', bindQueuedResponse)
     app.addHook('onRoute', (route: RouteOptions) => {
       const mode = routeMode(route.url, route.config?.tenancy, excluded)
-      Object.assign(route, { config: { ...route.config, [kMode]: mode } })
+      rememberMode(route, mode)
       if (mode.transaction) endTransactionOf(route)
     })
     app.addHook(config.hook, resolveTenant)

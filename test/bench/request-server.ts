@@ -3,9 +3,9 @@ import { eq } from 'drizzle-orm'
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Pool } from 'pg'
-import { getTenant, getTenantDb, tenancy } from '../../src/index.ts'
 import { serve } from './child.ts'
 import { notes, notesIn } from './notes.ts'
+import { getTenant, getTenantDb, tenancy } from './product.ts'
 
 /** Which app a server process is. */
 export interface ServerOptions {

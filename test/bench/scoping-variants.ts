@@ -3,8 +3,9 @@ import { drizzle } from 'drizzle-orm/node-postgres'
 import { Pool, type PoolConfig, type QueryConfig } from 'pg'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import type { TestDatabase } from '../servers/database.ts'
-import { open, testServer } from '../support/database.ts'
+import { open } from '../support/database.ts'
 import { at, notes, notesIn } from './notes.ts'
+import { createPgServer } from './product.ts'
 
 /** One way to read a note of a tenant. */
 export interface Way {
@@ -44,7 +45,17 @@ export async function plain(name: string, { url, scopes }: Setting): Promise<Way
 
 /** The product: the scope travels in the flush of the statement. */
 export async function oneFlush(name: string, { database, url, scopes }: Setting): Promise<Way> {
-  const server = testServer(database, { url, poolSize: POOL_SIZE })
+  const server = createPgServer({
+    url,
+    adminUrl: database.adminUrl,
+    poolSize: POOL_SIZE,
+    maxOverflow: 0,
+    poolTimeout: 10,
+    poolRecycle: 3600,
+    registrySchema: 'tenancy',
+    extensionsSchema: 'extensions',
+    onStatement: undefined,
+  })
   await server.open()
   const databases = scopes.map((scope) => drizzle({ client: server.client(scope, open) as Pool }))
   return {

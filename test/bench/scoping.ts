@@ -39,9 +39,9 @@ try {
   const direct: Setting = { database, url: database.appUrl, scopes: await provision(database) }
   const delayed: Setting = { ...direct, url: withPort(database.appUrl, proxy.port) }
   const parts: readonly Part[] = [
-    { name: 'sequential', setting: direct, concurrency: 1, operations: 20, bar: { most: 1.15 } },
-    { name: 'sequential +1 ms', setting: delayed, concurrency: 1, operations: 5, bar: { most: 1.06 } },
-    { name: '100 concurrent', setting: direct, concurrency: 100, operations: 200, bar: { most: 1.4 } },
+    { name: 'sequential', setting: direct, concurrency: 1, operations: 100, bar: { most: 1.15 } },
+    { name: 'sequential +1 ms', setting: delayed, concurrency: 1, operations: 10, bar: { most: 1.06 } },
+    { name: '100 concurrent', setting: direct, concurrency: 100, operations: 400, bar: { most: 1.4 } },
   ]
   const ends = deadlines(chosen, parts.length)
   const rows: Row[] = []
