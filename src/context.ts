@@ -13,6 +13,8 @@ export interface ContextInstance {
   run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
 }
 
+const STORAGE = Symbol.for('fastify-tenancy.storage.1')
+
 /** What one request or job remembers. One object a request; nested runs make their own. */
 export class TenancyContext {
   readonly instance: ContextInstance
@@ -21,13 +23,16 @@ export class TenancyContext {
   readonly root: TenancyContext
   /** The open transaction's database, which `getTenantDb()` gives instead of the tenant's. */
   readonly #transaction: object | undefined
+  /** How many transactions of this request are open around here. */
+  readonly depth: number
   #metadata: Map<string, unknown> | undefined
 
-  constructor(instance: ContextInstance, tenant: Tenant | undefined, transaction?: object, root?: TenancyContext) {
+  constructor(instance: ContextInstance, tenant: Tenant | undefined, transaction?: object, outer?: TenancyContext) {
     this.instance = instance
     this.tenant = tenant
     this.#transaction = transaction
-    this.root = root ?? this
+    this.root = outer?.root ?? this
+    this.depth = outer === undefined ? 0 : outer.depth + 1
   }
 
   /** The tenant's database, or the open transaction. @throws TENANCY_ERR_NO_TENANT */
@@ -45,11 +50,14 @@ export class TenancyContext {
 
   /** The same context with an open transaction. */
   inTransaction(database: object): TenancyContext {
-    return new TenancyContext(this.instance, this.tenant, database, this.root)
+    return new TenancyContext(this.instance, this.tenant, database, this)
   }
 }
 
-const storage = new AsyncLocalStorage<TenancyContext>()
+/** One for all copies of this package in the process, or a handle of one copy would not know the other's context. */
+const shared = globalThis as { [STORAGE]?: AsyncLocalStorage<TenancyContext> }
+shared[STORAGE] ??= new AsyncLocalStorage<TenancyContext>()
+const storage = shared[STORAGE]
 const instances = new Set<ContextInstance>()
 
 /** Makes the global functions know an instance. */

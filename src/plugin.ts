@@ -84,7 +84,7 @@ export const tenancy = fp(
       try {
         context = contextOf(request, reply)
       } catch (error) {
-        refuse(error, request, reply, done)
+        leave(() => refuse(error, request, reply, done))
         return
       }
       if (context === undefined) leave(done)
@@ -92,7 +92,7 @@ export const tenancy = fp(
       else {
         context.then(
           (loaded) => enter(request, reply, loaded, done),
-          (error: unknown) => refuse(error, request, reply, done),
+          (error: unknown) => leave(() => refuse(error, request, reply, done)),
         )
       }
     }

@@ -43,7 +43,7 @@ export function enter(
 }
 
 /** Goes on without a tenant, also where something else put one into the context. */
-export function leave(done: HookHandlerDoneFunction): void {
+export function leave(done: () => void): void {
   if (currentContext() === undefined) done()
   else enterContext(undefined, done)
 }

@@ -40,6 +40,7 @@ export interface TenantDatabases {
 interface DrizzleDatabase {
   readonly $client?: unknown
   readonly $cache?: unknown
+  readonly $primary?: unknown
   transaction(work: (transaction: DrizzleDatabase) => unknown, ...options: unknown[]): unknown
 }
 
@@ -104,7 +105,7 @@ function assertSafe(database: object, client: object, built: WeakSet<object>): v
   if (typeof database !== 'object' || database === null) throw unsafe('it must return a Drizzle database.')
   if (built.has(database))
     throw unsafe('it returned the same database for two tenants. Build one from each `client` it is given.')
-  const { $client, $cache, transaction } = database as DrizzleDatabase
+  const { $client, $cache, $primary, transaction } = database as DrizzleDatabase
   if ($client !== client) {
     throw unsafe(
       'its database does not use the `client` it was given. Write `drizzle({ client, … })`; drizzle-orm 1.0 ignores `drizzle(client)`.',
@@ -112,6 +113,8 @@ function assertSafe(database: object, client: object, built: WeakSet<object>): v
   }
   // Drizzle's query cache is keyed by SQL and parameters, without the tenant: it hands one tenant another's rows.
   if ($cache !== undefined) throw unsafe("Drizzle's query cache does not know tenants. Leave `cache` out.")
+  // A replica is a database of its own, which nothing here could tell from another tenant's.
+  if ($primary !== undefined) throw unsafe('`withReplicas()` is not supported.')
   if (typeof transaction !== 'function') throw unsafe('its database has no `transaction()`.')
 }
 

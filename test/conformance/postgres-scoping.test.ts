@@ -265,6 +265,57 @@ for (const version of ['15', '18'] as const) {
         expect(await codeOf(() => db.execute(sql.raw('select 1; select 2')))).toBe('42601')
       })
 
+      it('refuses a cursor that was used before, and one over anything but a plain statement', async () => {
+        const kept = new Cursor('select owner from items')
+        const use = async (scope: Scope) => {
+          const client = await dbOf(scope).client.connect()
+          try {
+            const rows = await client.query(kept).read(10)
+            await kept.close()
+            return rows.map((row: { owner: string }) => row.owner)
+          } finally {
+            client.release()
+          }
+        }
+        expect(await use(a)).toEqual(['a'])
+        expect(await codeOf(() => use(b))).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+        const client = await dbOf(a).client.connect()
+        for (const text of [
+          'copy items to stdout',
+          'copy items from stdin',
+          'declare w cursor with hold for select owner from items',
+          '/* x */ set statement_timeout to 4321',
+          'begin',
+          'call x()',
+        ]) {
+          expect(await codeOf(() => client.query(new Cursor(text))), text).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+        }
+        client.release()
+      })
+
+      it('leaves no cursor WITH HOLD to the next tenant, however it was opened', async () => {
+        const single = testServer(database, { url: urlOf(), poolSize: 1 })
+        await single.open()
+        const hold = 'declare held cursor with hold for select owner from items'
+        expect(await codeOf(() => dbOf(a, single).execute(sql.raw(hold)))).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+        await dbOf(a, single).execute(sql.raw(`do $$ begin execute '${hold}'; end $$`))
+        expect(await codeOf(() => dbOf(b, single).execute(sql`fetch all from held`))).toBe('34000')
+        await dbOf(a, single).transaction((tx) => tx.execute(sql.raw(`do $$ begin execute '${hold}'; end $$`)))
+        expect(await codeOf(() => dbOf(b, single).execute(sql`fetch all from held`))).toBe('34000')
+        await single.close()
+      })
+
+      it('frees the place in the pool of a connection that dies under a cursor', async () => {
+        const single = testServer(database, { url: urlOf(), poolSize: 1 })
+        await single.open()
+        const client = await dbOf(a, single).client.connect()
+        const cursor = client.query(new Cursor('select generate_series(1, 100) as n, pg_backend_pid() as pid'))
+        const [row] = await cursor.read(1)
+        await asSuperuser(database, (killer) => killer.query('select pg_terminate_backend($1)', [row.pid]))
+        expect((await dbOf(b, single).select().from(items)).map((each) => each.owner)).toEqual(['b'])
+        await single.close()
+      })
+
       it('checks the guard before every statement', async () => {
         let served = true
         const guard = () => {

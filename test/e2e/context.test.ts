@@ -5,6 +5,9 @@ import { Readable } from 'node:stream'
 import { setTimeout as wait } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import Fastify, { type FastifyInstance } from 'fastify'
+import type pg from 'pg'
+import Cursor from 'pg-cursor'
+import QueryStream from 'pg-query-stream'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import tenancy, {
   getContextMetadata,
@@ -200,6 +203,68 @@ describeWith(['postgres18'], 'the tenant context', ({ postgres18 }) => {
     await wait(20)
     expect(after.toSorted()).toEqual([...Array(6).fill('acme=acme'), ...Array(6).fill('undefined=undefined')])
     await early.close()
+  })
+
+  it('gives callbacks of cursors and streams their own context, whoever opened the connection', async () => {
+    const grown = await tenantApp(database, { databasePoolSize: 3 })
+    const clientOf = async () => (db() as unknown as { $client: pg.Pool }).$client.connect()
+    grown.get('/busy', async () => (await db().execute(sql`select pg_sleep(0.05)`)).rows)
+    grown.get('/stream', async () => {
+      const client = await clientOf()
+      const schemas: unknown[] = []
+      await new Promise<void>((resolve, reject) => {
+        const stream = client.query(new QueryStream('select generate_series(1, 3) as n'))
+        stream
+          .on('data', () => schemas.push(schema()))
+          .on('end', resolve)
+          .on('error', reject)
+      })
+      client.release()
+      return Promise.all(schemas)
+    })
+    grown.get('/cursor', async () => {
+      const client = await clientOf()
+      const cursor = client.query(new Cursor('select generate_series(1, 3) as n'))
+      const seen = await new Promise((resolve) => cursor.read(2, () => resolve(here())))
+      await cursor.close()
+      client.release()
+      return [seen]
+    })
+    await Promise.all(Array.from({ length: 6 }, () => grown.inject({ url: '/busy', headers: as('acme') })))
+    for (let i = 0; i < 4; i++) {
+      const globex = await schemaOf('globex')
+      expect((await grown.inject({ url: '/stream', headers: as('globex') })).json()).toEqual([globex, globex, globex])
+      expect((await grown.inject({ url: '/cursor', headers: as('globex') })).json()).toEqual(['globex'])
+    }
+    await grown.close()
+  })
+
+  it('serialises parameters in the context of who sends them, also after a wait', async () => {
+    const single = await tenantApp(database, { databasePoolSize: 1 })
+    for (const tenant of tenants) await single.tenancy.run(tenant, () => 1)
+    const value = { toPostgres: () => here() ?? 'nobody' }
+    const asked = Array.from({ length: 24 }, (_, i) => tenants[i % 3] as string)
+    const written = await Promise.all(
+      asked.map((tenant) =>
+        single.tenancy.run(tenant, async () => {
+          const { $client } = db() as unknown as { $client: pg.Pool }
+          return (await $client.query('select $1::text as who', [value])).rows[0].who as string
+        }),
+      ),
+    )
+    expect(written).toEqual(asked)
+    await single.close()
+  })
+
+  it('leaves the outer context when it refuses a request that was injected inside of one', async () => {
+    const inner = await tenantApp(database)
+    const saw: unknown[] = []
+    inner.addHook('onSend', async () => void saw.push(here()))
+    inner.get('/who', async () => here())
+    await app.tenancy.run('acme', () => inner.inject({ url: '/who', headers: as('nobody-here') }))
+    await app.tenancy.run('acme', () => inner.inject({ url: '/who' }))
+    expect(saw).toEqual([undefined, undefined])
+    await inner.close()
   })
 
   it('[W15] keeps notes with their request', async () => {

@@ -14,6 +14,8 @@ export type StatementKind =
 const PLAIN: StatementKind = Object.freeze({ kind: 'plain' })
 /** Sent as an ordinary query, COPY FROM STDIN waits for data while the server swallows our Sync: both sides wait for ever. */
 const COPY: StatementKind = Object.freeze({ kind: 'refused', what: 'COPY; use INSERT, or the admin connection' })
+/** It outlives its transaction, and behind a pooler its connection: the next tenant could FETCH from it. */
+const HOLD: StatementKind = Object.freeze({ kind: 'refused', what: 'a cursor WITH HOLD' })
 const PROCEDURE: StatementKind = Object.freeze({ kind: 'procedure' })
 
 /** Classifies a statement by its first word; only transaction control is read further. */
@@ -24,6 +26,8 @@ export function statementKind(text: string): StatementKind {
       return PROCEDURE
     case 'copy':
       return COPY
+    case 'declare':
+      return tokenize(text).some(({ text: word }) => word.toLowerCase() === 'hold') ? HOLD : PLAIN
     case 'begin':
     case 'start':
     case 'commit':

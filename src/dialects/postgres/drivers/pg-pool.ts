@@ -1,3 +1,4 @@
+import { currentContext, enterContext } from '../../../context.ts'
 import { tenancyError } from '../../../errors.ts'
 import { checkoutFailure } from '../failure.ts'
 import type { PgClient, PgModule, PgPool, PgPoolOptions } from './pg-types.ts'
@@ -14,13 +15,18 @@ export interface SharedPool {
 }
 
 /**
- * Takes a connection; `ready` is called in anybody's context. The wait is timed here and not by the pool, which would set
- * and clear a timer for every statement although an idle connection is there almost always.
+ * Takes a connection; `ready` is called in the context of the caller. The pool itself works outside of any: a socket keeps
+ * the context it was opened in, and would run the callbacks of every later tenant as the first; and a waiter is called
+ * in the context of whoever frees the connection.
+ *
+ * The wait is timed here and not by the pool, which would set and clear a timer for every statement although an idle
+ * connection is there almost always.
  */
 export function checkout(
   { pool, timeoutMs }: SharedPool,
   ready: (failure: Error | undefined, client?: PgClient) => void,
 ): void {
+  const context = currentContext()
   let timer: NodeJS.Timeout | undefined
   let late = false
   // Who asked in this same turn is counted as waiting, so each idle connection spares one timer.
@@ -31,12 +37,13 @@ export function checkout(
     }, timeoutMs)
     timer.unref()
   }
-  pool.connect((failure, client) => {
+  const settle = (failure: Error | undefined, client?: PgClient) => {
     clearTimeout(timer)
     if (late) client?.release()
     else if (client === undefined) ready(checkoutFailure(failure))
     else ready(undefined, client)
-  })
+  }
+  enterContext(undefined, () => pool.connect((failure, client) => enterContext(context, () => settle(failure, client))))
 }
 
 /** A pool that can be ended whatever is still checked out. */

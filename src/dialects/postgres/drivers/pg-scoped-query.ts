@@ -1,6 +1,6 @@
 import { tenancyError } from '../../../errors.ts'
 import type { ScopeSql } from '../scope-sql.ts'
-import type { PgClient, PgConnection, PgModule, PgQuery, PgQueryConfig, PgSubmittable } from './pg-types.ts'
+import type { PgClient, PgConnection, PgModule, PgQuery, PgQueryConfig } from './pg-types.ts'
 
 /** A compiled scope with the bytes that pg would send for it. */
 export interface WireScope extends ScopeSql {
@@ -87,38 +87,8 @@ export function scopedQueries({ Query }: PgModule): ScopedQueries {
   return { query: (config, client, scope) => new ScopedQuery(config, client, scope) }
 }
 
-/** Gives a cursor or stream its scope: the scope statement goes ahead in the same flush and its answer is swallowed. */
-export function scopeSubmittable(submittable: PgSubmittable, client: PgClient, scope: WireScope | undefined): void {
-  const submit = submittable.submit
-  submittable.submit = (connection) => {
-    const error = misplaced(client, scope)
-    if (error !== undefined) return error
-    if (scope === undefined) return submit.call(submittable, connection)
-    swallowScopeAnswer(submittable)
-    connection.stream.cork?.()
-    try {
-      connection._send(scope.bytes)
-      return submit.call(submittable, connection)
-    } finally {
-      connection.stream.uncork?.()
-    }
-  }
-}
-
-function swallowScopeAnswer(submittable: PgSubmittable): void {
-  const own = { ...submittable }
-  submittable.handleDataRow = () => {}
-  submittable.handleCommandComplete = () => {
-    // Back to what was there: a stream has its handlers as own properties, a cursor on its prototype.
-    for (const name of ['handleDataRow', 'handleCommandComplete'] as const) {
-      if (Object.hasOwn(own, name)) Reflect.set(submittable, name, own[name])
-      else Reflect.deleteProperty(submittable, name)
-    }
-  }
-}
-
 /** The error when the connection is not in the state that `scope` needs. Nothing is sent then. */
-function misplaced(client: PgClient, scope: WireScope | undefined): Error | undefined {
+export function misplaced(client: PgClient, scope: WireScope | undefined): Error | undefined {
   const status = client.getTransactionStatus()
   const inTransaction = status === 'T' || status === 'E'
   if (scope === undefined && !inTransaction) return tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')

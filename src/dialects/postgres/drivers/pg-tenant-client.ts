@@ -1,9 +1,12 @@
 import { EventEmitter } from 'node:events'
+import { currentContext } from '../../../context.ts'
 import type { Guard } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { breaksConnection, statementFailure } from '../failure.ts'
 import { type StatementKind, statementKind } from '../statement-kind.ts'
-import { type ScopedQueries, scopeSubmittable, type WireScope } from './pg-scoped-query.ts'
+import type { ScopedQueries, WireScope } from './pg-scoped-query.ts'
+import { changesSession } from './pg-session-commands.ts'
+import { assertSubmittable, bindSubmittable, scopeSubmittable } from './pg-submittable.ts'
 import type { PgClient, PgQueryConfig, PgResult, PgSubmittable } from './pg-types.ts'
 
 /** What confines the clients of one tenant. */
@@ -23,26 +26,8 @@ type Callback = (error: unknown, result?: PgResult) => void
  */
 type State = 'idle' | 'open' | 'finished' | 'released'
 
-/** Commands after which a session is no longer as we lent it. Its connection is not handed on. */
-const SESSION_COMMANDS = new Set([
-  'SET',
-  'RESET',
-  'DISCARD',
-  'LISTEN',
-  'UNLISTEN',
-  'PREPARE',
-  'DEALLOCATE',
-  'DECLARE',
-  'LOAD',
-])
-
 /** The answer to the ROLLBACK that Drizzle sends after a transaction that is over already. */
 const NOTHING_TO_ROLL_BACK: PgResult = Object.freeze({ command: 'ROLLBACK', rows: [], rowCount: null })
-
-/** True when the command may have changed the session itself. */
-export function changesSession(command: string | undefined): boolean {
-  return command !== undefined && SESSION_COMMANDS.has(command)
-}
 
 /**
  * A checked-out connection as Drizzle and pg users know it (`query`, `release`, `on`), confined to one tenant. The real
@@ -56,6 +41,8 @@ export class TenantClient extends EventEmitter {
   #tail: Promise<unknown> = Promise.resolve()
   #pending = 0
   #tainted: Error | boolean = false
+  #lost: Error | undefined
+  #ranProcedure = false
   readonly #onError: (error: Error) => void
 
   constructor(client: PgClient, session: TenantSession) {
@@ -64,7 +51,9 @@ export class TenantClient extends EventEmitter {
     this.#session = session
     // Without a listener a backend that dies between two statements would end the process.
     this.#onError = (error) => {
-      this.#tainted = error
+      this.#lost = error
+      // At once: whoever holds a cursor of a dead connection may wait for it for ever, and the place in the pool with it.
+      this.release(error)
       if (this.listenerCount('error') > 0) this.emit('error', error)
     }
     client.on('error', this.#onError)
@@ -93,6 +82,11 @@ export class TenantClient extends EventEmitter {
     this.#client.release(error || this.#tainted || dirty)
   }
 
+  /** What was released stays so, whatever else was under way. */
+  #become(state: State): void {
+    if (this.#state !== 'released') this.#state = state
+  }
+
   #enqueue(config: PgQueryConfig): Promise<PgResult> {
     this.#pending++
     const run = this.#tail.then(() => this.#execute(config))
@@ -102,6 +96,8 @@ export class TenantClient extends EventEmitter {
   }
 
   async #execute(config: PgQueryConfig): Promise<PgResult> {
+    if (this.#lost !== undefined && statementKind(config.text).kind === 'rollback') return NOTHING_TO_ROLL_BACK
+    if (this.#lost !== undefined) throw statementFailure(this.#lost)
     if (this.#state === 'released') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
     this.#session.onStatement?.(config.text)
     const statement = statementKind(config.text)
@@ -125,7 +121,7 @@ export class TenantClient extends EventEmitter {
       if (begin === undefined || this.#client.getTransactionStatus() !== 'T') {
         throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['BEGIN opened no transaction'])
       }
-      this.#state = 'open'
+      this.#become('open')
       return begin
     } catch (error) {
       // drizzle-orm 0.45 does not release a client whose BEGIN failed.
@@ -136,6 +132,10 @@ export class TenantClient extends EventEmitter {
 
   async #inTransaction(config: PgQueryConfig, { kind }: StatementKind): Promise<PgResult> {
     try {
+      // A block can open a cursor WITH HOLD, which would outlive the transaction on this connection.
+      const holds = kind === 'commit' && this.#ranProcedure && this.#client.getTransactionStatus() === 'T'
+      if (holds) await this.#send({ text: 'close all' }, undefined)
+      this.#ranProcedure ||= kind === 'procedure'
       const result = await this.#send(config, undefined)
       if (kind === 'commit' && result.command !== 'COMMIT') throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
       return result
@@ -144,10 +144,10 @@ export class TenantClient extends EventEmitter {
       // Only a lost connection refuses a ROLLBACK, and the server rolls back for it. Whoever rolls back has an error of
       // their own to tell, which this one would hide.
       this.#tainted ||= true
-      this.#state = 'finished'
+      this.#become('finished')
       return NOTHING_TO_ROLL_BACK
     } finally {
-      if (this.#client.getTransactionStatus() === 'I' && this.#state === 'open') this.#state = 'finished'
+      if (this.#client.getTransactionStatus() === 'I' && this.#state === 'open') this.#become('finished')
     }
   }
 
@@ -157,11 +157,11 @@ export class TenantClient extends EventEmitter {
     try {
       const result = await this.#inTransaction(config, statement)
       await this.#inTransaction({ text: 'commit' }, { kind: 'commit' })
-      this.#state = 'idle'
+      this.#become('idle')
       return result
     } catch (error) {
       await this.#inTransaction({ text: 'rollback' }, { kind: 'rollback' })
-      this.#state = 'idle'
+      this.#become('idle')
       throw error
     }
   }
@@ -184,13 +184,14 @@ export class TenantClient extends EventEmitter {
   /** A cursor or stream: handed over at once when nothing else runs, as pg does, and counted until it is ready. */
   #submit<T extends PgSubmittable>(submittable: T): T {
     this.#session.guard()
-    if (submittable.read === undefined || submittable.requiresPreparation !== undefined) {
-      throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['only cursors and query streams can be submitted'])
-    }
     if (this.#state === 'released' || this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+    assertSubmittable(submittable)
     const scope = this.#state === 'open' ? undefined : this.#session.scope
+    const context = currentContext()
     this.#pending++
-    const ended = new Promise<void>((resolve) => onEnd(submittable, resolve)).then(() => void this.#pending--)
+    const ended = new Promise<void>((resolve) => bindSubmittable(submittable, context, resolve)).then(
+      () => void this.#pending--,
+    )
     const handOver = () => {
       scopeSubmittable(submittable, this.#client, scope)
       this.#client.query(submittable)
@@ -199,17 +200,6 @@ export class TenantClient extends EventEmitter {
     else this.#tail.then(handOver, handOver)
     this.#tail = ended
     return submittable
-  }
-}
-
-/** Calls `end` once when the server is ready again or the submittable failed. */
-function onEnd(submittable: PgSubmittable, end: () => void): void {
-  for (const name of ['handleReadyForQuery', 'handleError'] as const) {
-    const handle = submittable[name] as (...parameters: unknown[]) => void
-    submittable[name] = (...parameters: unknown[]) => {
-      end()
-      handle.apply(submittable, parameters)
-    }
   }
 }
 

@@ -1,7 +1,8 @@
 import { tenancyError } from '../../../errors.ts'
 import { breaksConnection, statementFailure } from '../failure.ts'
 import { statementKind } from '../statement-kind.ts'
-import { changesSession, queryConfig, TenantClient, type TenantSession } from './pg-tenant-client.ts'
+import { changesSession } from './pg-session-commands.ts'
+import { queryConfig, TenantClient, type TenantSession } from './pg-tenant-client.ts'
 import { checkout, type SharedPool } from './pg-pool.ts'
 import type { PgClient, PgModule, PgQueryConfig, PgResult } from './pg-types.ts'
 

@@ -41,6 +41,9 @@ export interface PgQuery {
 /** Something that speaks the protocol itself: pg-cursor, pg-query-stream. */
 export interface PgSubmittable {
   submit(connection: PgConnection): unknown
+  /** Of a cursor; a stream has it in its cursor. */
+  readonly text?: unknown
+  readonly cursor?: { readonly text?: unknown }
   read?: unknown
   requiresPreparation?: unknown
   handleDataRow(message: unknown): void

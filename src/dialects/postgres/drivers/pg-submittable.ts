@@ -1,0 +1,85 @@
+import { type TenancyContext, enterContext } from '../../../context.ts'
+import { tenancyError } from '../../../errors.ts'
+import { leadingKeyword } from '../lexer.ts'
+import { statementKind } from '../statement-kind.ts'
+import { changesSession } from './pg-session-commands.ts'
+import { misplaced, type WireScope } from './pg-scoped-query.ts'
+import type { PgClient, PgSubmittable } from './pg-types.ts'
+
+/** What pg calls on a submittable as messages arrive. */
+const HANDLERS = [
+  'handleRowDescription',
+  'handleDataRow',
+  'handlePortalSuspended',
+  'handleCommandComplete',
+  'handleEmptyQuery',
+  'handleReadyForQuery',
+  'handleError',
+] as const
+
+/** Cursors and streams that were handed over. They keep what they were given, the first tenant's scope included. */
+const used = new WeakSet<PgSubmittable>()
+
+/**
+ * Lets through what is a cursor or a stream over one plain statement, for its first use.
+ * @throws TENANCY_ERR_STATEMENT_REFUSED
+ */
+export function assertSubmittable(submittable: PgSubmittable): void {
+  const refused = (what: string) => tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [what])
+  const text = submittable.text ?? submittable.cursor?.text
+  if (submittable.read === undefined || submittable.requiresPreparation !== undefined || typeof text !== 'string') {
+    throw refused('only cursors and query streams can be submitted')
+  }
+  if (used.has(submittable)) throw refused('a cursor or stream is for one use; make a new one in each request')
+  if (statementKind(text).kind !== 'plain' || changesSession(leadingKeyword(text).toUpperCase())) {
+    throw refused('a cursor or stream reads rows; send other statements as queries')
+  }
+  used.add(submittable)
+}
+
+/** Makes everything that the submittable calls back run in `context`, and calls `ended` when its statement is over. */
+export function bindSubmittable(
+  submittable: PgSubmittable,
+  context: TenancyContext | undefined,
+  ended: () => void,
+): void {
+  for (const name of HANDLERS) {
+    const handle: unknown = Reflect.get(submittable, name)
+    if (typeof handle !== 'function') continue
+    const last = name === 'handleReadyForQuery' || name === 'handleError'
+    Reflect.set(submittable, name, (...parameters: unknown[]) => {
+      if (last) ended()
+      enterContext(context, () => Reflect.apply(handle, submittable, parameters))
+    })
+  }
+}
+
+/** Gives a cursor or stream its scope: the scope statement goes ahead in the same flush and its answer is swallowed. */
+export function scopeSubmittable(submittable: PgSubmittable, client: PgClient, scope: WireScope | undefined): void {
+  const submit = submittable.submit
+  submittable.submit = (connection) => {
+    const error = misplaced(client, scope)
+    if (error !== undefined) return error
+    if (scope === undefined) return submit.call(submittable, connection)
+    swallowScopeAnswer(submittable)
+    connection.stream.cork?.()
+    try {
+      connection._send(scope.bytes)
+      return submit.call(submittable, connection)
+    } finally {
+      connection.stream.uncork?.()
+    }
+  }
+}
+
+function swallowScopeAnswer(submittable: PgSubmittable): void {
+  const own = { ...submittable }
+  submittable.handleDataRow = () => {}
+  submittable.handleCommandComplete = () => {
+    // Back to what was there: a stream has its handlers as own properties, a cursor on its prototype.
+    for (const name of ['handleDataRow', 'handleCommandComplete'] as const) {
+      if (Object.hasOwn(own, name)) Reflect.set(submittable, name, own[name])
+      else Reflect.deleteProperty(submittable, name)
+    }
+  }
+}
