@@ -298,7 +298,7 @@ describe('PGlite', () => {
     "select set_config('session_authorization', 'postgres', false)",
     "do $$ begin perform set_config('search_path', 'public', false); end $$",
     'prepare mine as select * from items',
-    'declare mine cursor with hold for select * from items',
+    "do $$ begin execute 'declare mine cursor with hold for select * from items'; end $$",
     'listen mine',
     "select nextval('items_id_seq')",
     'select pg_advisory_lock(1)',

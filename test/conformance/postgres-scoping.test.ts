@@ -193,6 +193,19 @@ for (const version of ['15', '18'] as const) {
         await asSuperuser(database, (client) => client.query(`revoke all on schema public from ${database.appRole}`))
       })
 
+      it('shares no large object, statistic or running statement, which belong to no schema', async () => {
+        for (const text of [
+          `select lo_from_bytea(0, 'secret'::bytea)`,
+          'select lo_get(4711)',
+          'select lo_unlink(4711)',
+          'select * from pg_largeobject_metadata',
+          `select most_common_vals::text from pg_stats where tablename = 'items'`,
+          'select query from pg_stat_activity',
+        ]) {
+          expect(await codeOf(() => dbOf(a).execute(sql.raw(text))), text).toBe('42501')
+        }
+      })
+
       it('cannot be shadowed by a temporary table', async () => {
         expect(await codeOf(() => dbOf(a).execute(sql`create temporary table items (owner text)`))).toBe('42501')
         await asSuperuser(database, (client) =>

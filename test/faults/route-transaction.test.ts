@@ -155,6 +155,30 @@ describeWith(['postgres18'], 'a route in a transaction', ({ postgres18 }) => {
     expect(await namesIn(app)).toEqual(['one', 'two'])
   })
 
+  it('runs parallel nested transactions one after the other, so that none undoes what another has done', async () => {
+    const app = await serve((app) => {
+      app.post('/parallel', TRANSACTION, async () => {
+        const outer = db()
+        const results = await Promise.allSettled([
+          outer.transaction(async () => {
+            await add('undone')
+            await sleep(50)
+            await outer.execute(sql`select 1`)
+            throw new Error('no')
+          }),
+          outer.transaction(() => add('nested')),
+          sleep(10).then(() => add('beside')),
+          outer.transaction(() => outer.transaction(() => add('deep'))),
+        ])
+        return results.map(({ status }) => status)
+      })
+    })
+    const answer = await call(app, '/parallel', 'POST')
+    expect(answer.json()).toEqual(['rejected', 'fulfilled', 'fulfilled', 'fulfilled'])
+    expect((await namesIn(app)).toSorted()).toEqual(['beside', 'deep', 'nested'])
+    await allIdle(app)
+  })
+
   it('that hijacks its reply is rolled back at the end of it: nobody could be told of a failed COMMIT', async () => {
     const app = await serve((app) => {
       app.post('/hijack', TRANSACTION, async (_request, reply) => {

@@ -14,6 +14,9 @@ interface BaselineRow {
   readonly public_usage: boolean
   readonly registry_usage: boolean
   readonly owns: boolean
+  readonly large_objects: boolean
+  readonly statistics: boolean
+  readonly activity: boolean
 }
 
 /** The result of {@link checkBaseline}. */
@@ -44,6 +47,9 @@ export async function checkBaseline(
        pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY') as temporary,
        coalesce((select pg_catalog.has_schema_privilege(oid, 'USAGE') from pg_catalog.pg_namespace where nspname = 'public'), false) as public_usage,
        coalesce((select pg_catalog.has_schema_privilege(oid, 'USAGE') from pg_catalog.pg_namespace where nspname = $1), false) as registry_usage,
+       pg_catalog.has_function_privilege('pg_catalog.lo_get(oid)', 'EXECUTE') as large_objects,
+       pg_catalog.has_table_privilege('pg_catalog.pg_stats', 'SELECT') as statistics,
+       pg_catalog.has_table_privilege('pg_catalog.pg_stat_activity', 'SELECT') as activity,
        r.rolname <> $2 and pg_catalog.pg_has_role(r.oid, (select oid from pg_catalog.pg_roles where rolname = $2), 'MEMBER') as owns
      from pg_catalog.pg_roles r where r.rolname = current_user`,
     [registrySchema, adminRole, extensionsSchema],
@@ -66,6 +72,9 @@ function breachesOf(row: BaselineRow, adminRole: string): string[] {
   if (row.path.length > 0) breaches.push(`its search_path is not empty (${row.path.join(', ')})`)
   if (row.public_usage) breaches.push('it can use the schema public')
   if (row.registry_usage) breaches.push('it can use the schema of the tenant registry')
+  if (row.large_objects) breaches.push('it can use large objects, which belong to no schema')
+  if (row.statistics) breaches.push('it can read pg_stats, which shows values of all tenants')
+  if (row.activity) breaches.push('it can read pg_stat_activity, which shows statements of all tenants')
   if (row.temporary) breaches.push('it can create temporary tables')
   return breaches
 }

@@ -12,6 +12,17 @@ export interface RolesScriptOptions {
   readonly extensionsSchema?: string
 }
 
+/**
+ * What PostgreSQL shares between all schemas and lets everybody use: large objects, and views that show other tenants'
+ * values (pg_stats) or running statements (pg_stat_activity).
+ */
+export const REVOKE_SHARED = `do $tenancy$ declare shared regprocedure; begin
+  for shared in select oid from pg_catalog.pg_proc where pronamespace = 'pg_catalog'::regnamespace and (proname ^@ 'lo_' or proname in ('loread', 'lowrite')) loop
+    execute pg_catalog.format('revoke execute on function %s from public', shared);
+  end loop;
+end $tenancy$;
+revoke select on pg_catalog.pg_stats, pg_catalog.pg_stats_ext, pg_catalog.pg_stats_ext_exprs, pg_catalog.pg_largeobject_metadata, pg_catalog.pg_stat_activity from public;`
+
 /** Quotes the body of DO. */
 const TAG = '$tenancy$'
 
@@ -44,6 +55,8 @@ grant connect on database ${db} to ${serving};
 grant connect, create, temporary on database ${db} to ${admin};
 revoke all on schema public from public;
 revoke all on schema public from ${serving};
+${REVOKE_SHARED}
+grant select on pg_catalog.pg_stats, pg_catalog.pg_stat_activity to ${admin};
 create schema if not exists ${extensions};
 revoke all on schema ${extensions} from public;
 grant usage on schema ${extensions} to ${serving}, ${admin};

@@ -1,3 +1,4 @@
+import { currentContext } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { statementKind } from '../statement-kind.ts'
@@ -16,6 +17,8 @@ export function lazyTransaction(shared: SharedPool, session: TenantSession): Laz
   let opening: Promise<TenantClient> | undefined
   let finished = false
   let savepoints = 0
+  /** Settles when the nested transactions before are over. */
+  let turn: Promise<void> = Promise.resolve()
 
   const open = (): Promise<TenantClient> => {
     if (finished) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
@@ -27,9 +30,22 @@ export function lazyTransaction(shared: SharedPool, session: TenantSession): Laz
     if (statementKind(statement.text).kind !== 'plain' && statementKind(statement.text).kind !== 'procedure') {
       throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['the transaction of a request is committed by the library'])
     }
+    // A statement beside a nested transaction would be undone with it, after its caller was told that it is done.
+    if (!isNested()) await turn
     return (await open()).query(statement) as Promise<PgResult>
   }
-  const connect = async () => savepointClient(await open(), `tenancy_${++savepoints}`)
+  const connect = async () => {
+    const before = isNested() ? undefined : turn
+    let over = () => {}
+    if (before !== undefined) turn = new Promise((resolve) => (over = resolve))
+    try {
+      await before
+      return savepointClient(await open(), `tenancy_${++savepoints}`, over)
+    } catch (error) {
+      over()
+      throw error
+    }
+  }
   const finish = async (text: 'commit' | 'rollback'): Promise<void> => {
     if (finished) return
     finished = true
@@ -49,6 +65,11 @@ export function lazyTransaction(shared: SharedPool, session: TenantSession): Laz
   })
 }
 
+/** Whether the caller is inside a nested transaction of the request, whose statements are part of it. */
+function isNested(): boolean {
+  return (currentContext()?.depth ?? 0) > 1
+}
+
 async function begin(shared: SharedPool, session: TenantSession): Promise<TenantClient> {
   const client = await connectTenant(shared, session)
   await client.query('begin')
@@ -56,7 +77,7 @@ async function begin(shared: SharedPool, session: TenantSession): Promise<Tenant
 }
 
 /** The transaction's connection for one nested transaction: its BEGIN, COMMIT and ROLLBACK speak of a savepoint. */
-function savepointClient(client: TenantClient, savepoint: string): object {
+function savepointClient(client: TenantClient, savepoint: string, over: () => void): object {
   let open = false
   let released = false
   const end = (text: string) => {
@@ -82,6 +103,7 @@ function savepointClient(client: TenantClient, savepoint: string): object {
     if (released) return
     released = true
     if (open) void Promise.resolve(end(`rollback to savepoint ${savepoint}`)).catch(() => {})
+    over()
   }
   const listen = () => undefined
   return Object.freeze({ query, release, on: listen, off: listen, once: listen, removeListener: listen })

@@ -5,6 +5,7 @@ import { checkBaseline } from '../baseline.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
 import { quoteIdentifier } from '../quote.ts'
 import { rewriteDdl } from '../rewrite-ddl.ts'
+import { REVOKE_SHARED } from '../roles-script.ts'
 import { scopeSql } from '../scope-sql.ts'
 import { createPgliteConnection, type OpenTransaction, type PgliteConnection } from './pglite-connection.ts'
 import { lockFolder } from './pglite-folder-lock.ts'
@@ -137,6 +138,7 @@ function setup(extensionsSchema: string): string {
   return `do $$ begin if not exists (select from pg_catalog.pg_roles where rolname = '${PGLITE_SERVING_ROLE}') then create role ${role}; end if; end $$;
     revoke all on schema public from public;
     do $$ begin execute format('revoke temporary on database %I from public', current_database()); end $$;
+    ${REVOKE_SHARED}
     create schema if not exists ${extensions};
     grant usage on schema ${extensions} to ${role};`
 }

@@ -114,7 +114,9 @@ function check(session: PgliteSession, text: string): void {
 }
 
 function refusalOf(text: string): string | undefined {
-  const { kind } = statementKind(text)
+  const statement = statementKind(text)
+  const { kind } = statement
+  if (statement.kind === 'refused') return statement.what
   // All of it is the library's: after a raw COMMIT the scope would be gone.
   if (kind !== 'plain' && kind !== 'procedure') return 'transaction control; use `transaction()`'
   const keyword = leadingKeyword(text)
