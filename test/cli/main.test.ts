@@ -101,6 +101,12 @@ describeWith(['postgres15', 'postgres18'], 'fastify-tenancy roles', ({ postgres1
       }
     })
 
+    test('the script refuses another database than the one it was made for', async () => {
+      await expect(execute(database.superUrl.replace(database.database, 'postgres'), script)).rejects.toThrow(
+        `this script is for the database ${database.database}, you are connected to postgres`,
+      )
+    })
+
     test('the admin role can do its work: make a schema, lend it', async () => {
       await execute(database.adminUrl, 'create schema lent', `grant usage on schema lent to ${database.appRole}`)
       await execute(database.adminUrl, 'drop schema lent')

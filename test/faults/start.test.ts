@@ -51,6 +51,18 @@ describeWith(['postgres18'], 'a start without a database', () => {
     expect(await clientBackends()).toBe(0)
   })
 
+  it('fails when the two URLs lead to different databases, and names both', async () => {
+    const other = await baselineDatabase(server.url)
+    const app = await unstarted({ adminDatabaseUrl: other.adminUrl })
+    const names = new RegExp(`${database.database}.*${other.database}`)
+    await expect(app.ready()).rejects.toMatchObject({
+      code: 'TENANCY_ERR_CONFIG_INVALID',
+      message: expect.stringMatching(names),
+    })
+    await app.close()
+    await other.drop()
+  })
+
   it('fails with a code when the password is wrong, without telling it', async () => {
     const hba = join(server.folder, 'data', 'pg_hba.conf')
     const before = await readFile(hba, 'utf8')

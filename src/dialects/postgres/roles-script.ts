@@ -42,6 +42,9 @@ export function rolesScript({
   const [db, serving, admin, extensions] = names.map(quoteIdentifier)
   return `-- fastify-tenancy: two roles, two rights. Without a scope the serving role reaches nothing.
 do ${TAG} begin
+  if pg_catalog.current_database() <> ${quoteLiteral(database)} then
+    raise exception 'this script is for the database %, you are connected to %', ${quoteLiteral(database)}, pg_catalog.current_database();
+  end if;
   if not exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(adminRole)}) then create role ${admin} login; end if;
   if not exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(servingRole)}) then create role ${serving} login; end if;
   if exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(servingRole)} and (rolsuper or rolbypassrls or rolcreatedb or rolcreaterole)) then

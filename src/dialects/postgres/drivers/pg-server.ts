@@ -81,7 +81,9 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     async open() {
       const ready = opened ?? (await load(options))
       try {
-        const adminRole = await currentRole(ready.admin)
+        const administering = await sessionOf(ready.admin)
+        assertSameDatabase(await sessionOf(ready.shared), administering)
+        const adminRole = administering.role
         const baseline = await checkBaseline(withClient(ready.shared, queryOn), {
           registrySchema: options.registrySchema,
           extensionsSchema: options.extensionsSchema,
@@ -150,9 +152,23 @@ async function loadPeer<T>(name: string, load: () => Promise<T>): Promise<T> {
   }
 }
 
-async function currentRole(pool: SharedPool): Promise<string> {
-  const [row] = await withClient(pool, queryOn)<{ role: string }>('select current_user::text as role')
-  return row?.role ?? ''
+interface Session {
+  readonly role: string
+  readonly database: string
+}
+
+async function sessionOf(pool: SharedPool): Promise<Session> {
+  const text = 'select current_user::text as role, pg_catalog.current_database()::text as database'
+  const [session] = await withClient(pool, queryOn)<Session>(text)
+  return session ?? { role: '', database: '' }
+}
+
+/** Two databases would mean: tenants are made in one and looked for in the other. */
+function assertSameDatabase(serving: Session, admin: Session): void {
+  if (serving.database === admin.database) return
+  throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
+    `- databaseUrl leads to the database "${serving.database}", adminDatabaseUrl to "${admin.database}". Use one database, two roles.`,
+  ])
 }
 
 function queryOn(client: PgClient): AdminConnection['query'] {
