@@ -184,6 +184,7 @@ export class TenantClient extends EventEmitter {
   /** A cursor or stream: handed over at once when nothing else runs, as pg does, and counted until it is ready. */
   #submit<T extends PgSubmittable>(submittable: T): T {
     this.#session.guard()
+    if (this.#lost !== undefined) throw statementFailure(this.#lost)
     if (this.#state === 'released' || this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
     assertSubmittable(submittable)
     const scope = this.#state === 'open' ? undefined : this.#session.scope
