@@ -1,6 +1,7 @@
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Capability, Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
+import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline } from '../baseline.ts'
 import { statementFailure } from '../failure.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
@@ -142,14 +143,6 @@ async function load(options: PgServerOptions): Promise<Opened> {
     queries: scopedQueries(pg),
     drizzle: drizzle as unknown as Opened['drizzle'],
   })
-}
-
-async function loadPeer<T>(name: string, load: () => Promise<T>): Promise<T> {
-  try {
-    return await load()
-  } catch (error) {
-    throw tenancyError('TENANCY_ERR_PEER_MISSING', [name, name], error)
-  }
 }
 
 interface Session {

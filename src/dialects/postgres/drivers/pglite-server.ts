@@ -1,6 +1,7 @@
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Capability, Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
+import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline } from '../baseline.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
 import { quoteIdentifier } from '../quote.ts'
@@ -162,14 +163,6 @@ const RESTORE = `close all;
 
 /** Begins a transaction of the admin connection. */
 const ADMIN_PREAMBLE = `set local session authorization ${quoteIdentifier(SUPERUSER)}`
-
-async function loadPeer<T>(name: string, load: () => Promise<T>): Promise<T> {
-  try {
-    return await load()
-  } catch (error) {
-    throw tenancyError('TENANCY_ERR_PEER_MISSING', [name, name], error)
-  }
-}
 
 /** Runs `work` as the superuser, in a transaction; inside a tenant's transaction it is refused. */
 async function asAdmin<T>(connection: PgliteConnection, work: (open: OpenTransaction) => Promise<T>): Promise<T> {
