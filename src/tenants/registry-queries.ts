@@ -2,7 +2,7 @@ import type * as drizzleOrm from 'drizzle-orm'
 import type * as drizzlePgCore from 'drizzle-orm/pg-core'
 import type { AdminConnection } from '../contracts/dialect.ts'
 import type { NewTenant, Tenant, TenantStatus } from '../contracts/tenant.ts'
-import { tenancyError } from '../errors.ts'
+import { loadPeer } from '../util/load-peer.ts'
 import type { PagePosition } from './page-cursor.ts'
 import type { CheckedPatch } from './tenant-input.ts'
 
@@ -122,12 +122,8 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
   })
 }
 
-async function loadDrizzle(): Promise<[Orm, PgCore]> {
-  try {
-    return await Promise.all([import('drizzle-orm'), import('drizzle-orm/pg-core')])
-  } catch (error) {
-    throw tenancyError('TENANCY_ERR_PEER_MISSING', ['drizzle-orm', 'drizzle-orm'], error)
-  }
+function loadDrizzle(): Promise<[Orm, PgCore]> {
+  return loadPeer('drizzle-orm', () => Promise.all([import('drizzle-orm'), import('drizzle-orm/pg-core')]))
 }
 
 function defineTable({ sql }: Orm, { pgSchema, uuid, text, jsonb, integer, timestamp }: PgCore, schema: string) {
