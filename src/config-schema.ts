@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import type { Tenant } from './contracts/tenant.ts'
+import type { TenantStore } from './contracts/store.ts'
+import { type StrategyName, strategyNames, type Tenant } from './contracts/tenant.ts'
 import type { TextKind } from './util/env.ts'
 import { defaultReservedIdentifiers, parseIdentifier } from './util/identifier.ts'
 import { parseUrl, secret } from './util/secret.ts'
@@ -18,6 +19,9 @@ export type AuthorizeFunction = (tenant: Tenant, request: FastifyRequest) => boo
  * because that fits every Drizzle driver in every version. `tenant` is null for a database of no tenant.
  */
 export type DrizzleFactory = (client: never, context: { readonly tenant: Tenant | null }) => object
+
+/** Chooses the isolation strategy of a new tenant in a hybrid. Asked once, at registration; the answer is stored. */
+export type StrategyFunction = (tenant: Pick<Tenant, 'id' | 'identifier' | 'metadata'>) => StrategyName
 
 /** What the table in docs/configuration.md and the messages tell of an option. */
 export interface Note {
@@ -75,7 +79,33 @@ export const configSchema = z.object({
     '(request) => identifier',
     'Your resolver. Required by `custom`, refused without it.',
   ),
-  isolationStrategy: choice(['schema'], 'schema', 'Where the rows of a tenant live.'),
+  isolationStrategy: choice(
+    [...strategyNames, 'hybrid'],
+    'schema',
+    'What keeps the rows of tenants apart. `hybrid`: one strategy for premium tenants, another for the rest.',
+  ),
+  premiumIsolationStrategy: choice(strategyNames, 'schema', 'In a hybrid, the strategy of premium tenants.'),
+  standardIsolationStrategy: choice(strategyNames, 'rls', 'In a hybrid, the strategy of all other tenants.'),
+  premiumTenants: list(
+    [],
+    (identifier) => parseIdentifier(identifier) !== undefined,
+    'tenant identifiers, which have 3 to 63 characters a-z, 0-9 and "-"',
+    'In a hybrid, the identifiers of premium tenants. Looked at when a tenant is registered.',
+  ),
+  premiumTiers: list(
+    ['premium'],
+    (tier) => tier.trim() !== '',
+    'names of tiers',
+    'In a hybrid, tenants registered with one of these as `metadata.tier` are premium.',
+  ),
+  chooseStrategy: code<StrategyFunction>(
+    '(tenant) => strategy',
+    'In a hybrid, chooses the strategy of a new tenant, in place of `premiumTenants` and `premiumTiers`.',
+  ),
+  schema: record<Readonly<Record<string, unknown>>>(
+    'object',
+    'Your tables: `import * as schema`. Required where names are written into the SQL: `prefix` everywhere, all of MySQL.',
+  ),
   databaseUrl: databaseUrl(
     (url) => isPostgresUrl(url) || isEmbeddedUrl(url),
     urlForms,
@@ -153,6 +183,9 @@ export const configSchema = z.object({
     'PostgreSQL schema of the extensions that tenants may use. The serving role cannot create there.',
   ),
   registrySchema: text('tenancy', schemaName, schemaRange, 'PostgreSQL schema of the registry of tenants.'),
+  rlsSchema: text('rls', schemaName, schemaRange, 'PostgreSQL schema of the tables that tenants share under `rls`.'),
+  prefixSchema: text('prefixed', schemaName, schemaRange, 'PostgreSQL schema of the tables of tenants under `prefix`.'),
+  tenantStore: record<TenantStore>('TenantStore', 'Your own registry of tenants. Default: tables in `registrySchema`.'),
   reservedIdentifiers: list(
     [...defaultReservedIdentifiers],
     (identifier) => parseIdentifier(identifier) !== undefined,
@@ -204,6 +237,13 @@ function code<T extends (...parameters: never[]) => unknown>(type: string, meani
     .custom<T>((value) => typeof value === 'function')
     .optional()
     .register(notes, { kind: 'code', type, range: 'a function', meaning })
+}
+
+function record<T extends object>(type: string, meaning: string) {
+  return z
+    .custom<T>((value) => typeof value === 'object' && value !== null)
+    .optional()
+    .register(notes, { kind: 'code', type, range: 'an object', meaning })
 }
 
 function databaseUrl(rule: (url: string) => boolean, forms: string, fallback: string, meaning: string) {

@@ -5,7 +5,7 @@ import { closest, fromText, PREFIX, variableName } from './util/env.ts'
 import { quoteReceived } from './util/identifier.ts'
 import { type Secret, secret } from './util/secret.ts'
 
-export type { AuthorizeFunction, DrizzleFactory, ResolverFunction } from './config-schema.ts'
+export type { AuthorizeFunction, DrizzleFactory, ResolverFunction, StrategyFunction } from './config-schema.ts'
 
 /** What the plugin takes. Everything may be left out here and set by its environment variable instead. */
 export type TenancyOptions = z.input<typeof configSchema>
@@ -74,10 +74,28 @@ const rules: readonly Rule[] = [
         : undefined,
   },
   {
-    about: ['registrySchema', 'extensionsSchema'],
-    problem: ({ registrySchema, extensionsSchema }) =>
-      registrySchema === extensionsSchema
-        ? `got "${registrySchema}", the same as ${label('extensionsSchema')}. Use two different names.`
+    about: ['registrySchema', 'extensionsSchema', 'rlsSchema', 'prefixSchema'],
+    problem: (values) => {
+      const names = ['registrySchema', 'extensionsSchema', 'rlsSchema', 'prefixSchema'] as const
+      const twin = names.find((name, at) =>
+        names.some((other, before) => before < at && values[other] === values[name]),
+      )
+      if (twin === undefined) return undefined
+      return `got "${values.registrySchema}"; "${values[twin]}" is the name of two schemas (${label(twin)}). Use four different names.`
+    },
+  },
+  {
+    about: ['premiumIsolationStrategy', 'standardIsolationStrategy', 'isolationStrategy'],
+    problem: ({ isolationStrategy, premiumIsolationStrategy, standardIsolationStrategy }) =>
+      isolationStrategy === 'hybrid' && premiumIsolationStrategy === standardIsolationStrategy
+        ? `got \`${premiumIsolationStrategy}\`, the same as ${label('standardIsolationStrategy')}. Use two different ones, or set ${label('isolationStrategy')} to it.`
+        : undefined,
+  },
+  {
+    about: ['chooseStrategy', 'isolationStrategy'],
+    problem: ({ isolationStrategy, chooseStrategy }) =>
+      isolationStrategy !== 'hybrid' && chooseStrategy !== undefined
+        ? `got a function that nothing would call. Set ${label('isolationStrategy')} to \`hybrid\`, or remove it.`
         : undefined,
   },
 ]
@@ -182,7 +200,7 @@ function unknownVariables(environment: Environment): string[] {
     .filter((name) => environment[name]?.trim() && !known.includes(name))
     .map((name) => {
       const codeOnly = optionNames.find((option) => variableName(option) === name)
-      if (codeOnly !== undefined) return `${name}: ${codeOnly} is a function. Remove the variable and give it in code.`
+      if (codeOnly !== undefined) return `${name}: ${codeOnly} is no text. Remove the variable and give it in code.`
       return `${name}: unknown variable. ${advice(name, known)}`
     })
 }

@@ -46,11 +46,16 @@ const table = {
   TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database cannot be reached.'],
   TENANCY_ERR_POOL_TIMEOUT: [503, 'No database connection became free within %s ms.'],
 
+  TENANCY_ERR_STRATEGY_UNSUPPORTED: [
+    400,
+    'The isolation strategy %s is not available here. Use one that the configuration names and the database carries.',
+  ],
   TENANCY_ERR_NAMESPACE_EXISTS: [
     500,
     'The namespace %s exists already and was not created for this tenant. It is never adopted silently.',
   ],
   TENANCY_ERR_PROVISION_FAILED: [500, 'The tenant could not be provisioned. Nothing was left behind.'],
+  TENANCY_ERR_DESTROY_INCOMPLETE: [500, 'The tenant could not be destroyed completely: %s'],
   TENANCY_ERR_MIGRATIONS_FOLDER: [500, 'Cannot read the migrations folder %s: %s'],
   TENANCY_ERR_MIGRATION_FAILED: [500, 'Migration %s failed at statement %s: %s'],
   TENANCY_ERR_MIGRATION_REFUSED: [500, 'Migration %s was refused at statement %s: %s'],

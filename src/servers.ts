@@ -13,7 +13,7 @@ export function openServer(config: TenancyConfig, onStatement: ((text: string) =
     return createPgliteServer({
       folder: folder === 'memory' ? undefined : folder,
       registrySchema: config.registrySchema,
-      extensionsSchema: config.extensionsSchema,
+      shared: config,
       poolTimeout: config.databasePoolTimeout,
       onStatement,
     })
@@ -27,7 +27,7 @@ export function openServer(config: TenancyConfig, onStatement: ((text: string) =
     poolRecycle: config.databasePoolRecycle,
     closeTimeout: config.closeTimeoutSeconds,
     registrySchema: config.registrySchema,
-    extensionsSchema: config.extensionsSchema,
+    shared: config,
     onStatement,
   })
 }

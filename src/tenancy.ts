@@ -15,7 +15,6 @@ import type { DatabaseServer, PoolStats } from './contracts/dialect.ts'
 import type { ListOptions, TenantPage } from './contracts/store.ts'
 import type { Tenant, TenantPatch } from './contracts/tenant.ts'
 import { findTenancyError, tenancyError, type TenancyErrorCode } from './errors.ts'
-import { schemaStrategy } from './isolation/schema.ts'
 import {
   createTenantDatabases,
   type DrizzleFactory,
@@ -26,6 +25,8 @@ import { createRegistration, type Registration, type RegistrationService } from 
 import { readMigrations } from './migrations/reader.ts'
 import type { TenantDb } from './register.ts'
 import { openServer } from './servers.ts'
+import { adoptTables } from './sql/adopt.ts'
+import { configuredStrategy } from './strategy.ts'
 import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
 import { createDrizzlePostgresTenantStore } from './tenants/drizzle-postgres-store.ts'
 import { disposeAll } from './util/disposal.ts'
@@ -110,16 +111,19 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     config,
     config.databaseEcho ? (statement) => log.debug({ statement }, 'tenant statement') : undefined,
   )
-  const strategy = schemaStrategy(config)
+  const { strategy, notes } = configuredStrategy(config, server.capabilities)
+  if (strategy.needs.some((name) => server.textScoped.has(name))) adoptTables(config.schema)
   /** Tenants that are not served, by id, with the version that said so: an older message cannot undo it. */
   const revoked = new Map<string, number>()
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
   const store = createCachedTenantStore({
-    store: createDrizzlePostgresTenantStore({
-      admin: server.admin,
-      drizzle: server.drizzle,
-      schema: config.registrySchema,
-    }),
+    store:
+      config.tenantStore ??
+      createDrizzlePostgresTenantStore({
+        admin: server.admin,
+        drizzle: server.drizzle,
+        schema: config.registrySchema,
+      }),
     cache,
     onChange({ id, status, version }) {
       if (status !== 'active') revoked.set(id, version)
@@ -136,6 +140,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
 
   const boot = async (): Promise<void> => {
     if (config.authorize === undefined) log.warn(UNPROVEN)
+    for (const note of notes) log.warn(note)
     for (const warning of await server.open()) log.warn(warning)
     await store.initialize()
     const migrations = config.migrations === undefined ? [] : await readMigrations(config.migrations)

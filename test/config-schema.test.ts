@@ -34,7 +34,13 @@ const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: strin
     [['path', 'header'], '["path","header"]', ['path', 'header']],
   ],
   resolutionMustAgree: [false, [false, 'off', false]],
-  isolationStrategy: ['schema', ['schema', 'schema', 'schema']],
+  isolationStrategy: ['schema', ['schema', 'schema', 'schema'], ['hybrid', 'hybrid', 'hybrid']],
+  premiumIsolationStrategy: ['schema', ['database', 'database', 'database'], ['prefix', 'prefix', 'prefix']],
+  standardIsolationStrategy: ['rls', ['prefix', 'prefix', 'prefix']],
+  premiumTenants: [[], [['acme', 'globex'], 'acme,globex', ['acme', 'globex']]],
+  premiumTiers: [['premium'], [['gold', 'Top tier'], 'gold, Top tier', ['gold', 'Top tier']]],
+  rlsSchema: ['rls', ['_rls', '_rls', '_rls']],
+  prefixSchema: ['prefixed', ['p2', 'p2', 'p2']],
   databasePoolSize: [20, [1, '1', 1], [100, '100', 100]],
   databaseMaxOverflow: [0, [0, '0', 0], [200, '200', 200]],
   databasePoolTimeout: [30, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
@@ -71,7 +77,16 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
     ['jwt', 'path,path', '[]', '["path"'],
   ],
   resolutionMustAgree: [['true', 1, null], ['maybe']],
-  isolationStrategy: [['rls', ''], ['rls']],
+  isolationStrategy: [['RLS', ''], ['row']],
+  premiumIsolationStrategy: [['hybrid', ''], ['hybrid']],
+  standardIsolationStrategy: [['hybrid', ''], ['hybrid']],
+  premiumTenants: [
+    ['acme', ['Acme'], [''], ['ab']],
+    ['Acme', 'a,b'],
+  ],
+  premiumTiers: [['premium', [''], [1]], ['["a"']],
+  rlsSchema: [['', 'public', 'Rls'], ['public']],
+  prefixSchema: [['', 'public', 'pg_x'], ['public']],
   databasePoolSize: [
     [0, 101, 1.5, '20', Number.NaN, null],
     ['0', '101', '1.5', 'many'],
@@ -114,6 +129,9 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   resolver: [['acme', {}], []],
   authorize: [[true], []],
   drizzle: [[{}], []],
+  chooseStrategy: [['rls', {}], []],
+  schema: [['./schema.js', null], []],
+  tenantStore: [[() => {}, null], []],
   databaseUrl: [
     [
       '',
@@ -137,7 +155,8 @@ function nameOf(option: string): string {
 }
 
 describe('every option', () => {
-  const code = ['resolver', 'authorize', 'drizzle']
+  const functions = ['resolver', 'authorize', 'drizzle', 'chooseStrategy']
+  const code = [...functions, 'schema', 'tenantStore']
   const urls = ['databaseUrl', 'adminDatabaseUrl']
 
   test('is tested here', () => {
@@ -171,12 +190,13 @@ describe('every option', () => {
     for (const text of texts) expect(refusal(base, { [nameOf(option)]: text }), text).toContain(`${lead}got `)
   })
 
-  test.each(code)('%s is a function, in code only', (option) => {
-    const extra = option === 'resolver' ? { resolutionStrategy: 'custom' } : {}
-    expect(parse({ [option]: resolver, ...extra })).toHaveProperty([option], resolver)
+  test.each(code)('%s is given in code only', (option) => {
+    const extra = { resolver: { resolutionStrategy: 'custom' }, chooseStrategy: { isolationStrategy: 'hybrid' } }
+    const given = functions.includes(option) ? resolver : {}
+    expect(parse({ [option]: given, ...extra[option as keyof typeof extra] })).toHaveProperty([option], given)
     expect(parse({})).not.toHaveProperty([option])
-    const variable = `TENANCY_${option.toUpperCase()}`
-    expect(refusal({ databaseUrl: URL }, { [variable]: 'x' })).toContain(`- ${variable}: ${option} is a function.`)
+    const variable = `TENANCY_${option.replace(/[A-Z]/g, '_$&').toUpperCase()}`
+    expect(refusal({ databaseUrl: URL }, { [variable]: 'x' })).toContain(`- ${variable}: ${option} is no text.`)
   })
 })
 

@@ -60,10 +60,19 @@ describe('rules between options', () => {
     expect(message).toContain('- adminDatabaseUrl (TENANCY_ADMIN_DATABASE_URL): given, but databaseUrl')
   })
 
-  test('the two schemas differ', () => {
+  test('[W2] the schemas differ', () => {
     const lead = '- registrySchema (TENANCY_REGISTRY_SCHEMA): got "extensions"'
     expect(refusal({ databaseUrl: URL, registrySchema: 'extensions' })).toContain(lead)
     expect(refusal({ databaseUrl: URL, extensionsSchema: 'tenancy' })).toContain('registrySchema')
+    expect(refusal({ databaseUrl: URL, rlsSchema: 'prefixed' })).toContain('"prefixed" is the name of two schemas')
+  })
+
+  test('a hybrid has two strategies', () => {
+    const hybrid = { databaseUrl: URL, isolationStrategy: 'hybrid' }
+    expect(refusal({ ...hybrid, premiumIsolationStrategy: 'rls' })).toContain('premiumIsolationStrategy')
+    expect(refusal({ databaseUrl: URL, chooseStrategy: () => 'rls' })).toContain(
+      '- chooseStrategy: got a function that',
+    )
   })
 })
 

@@ -1,5 +1,6 @@
-import type { Capability, Scope } from './isolation.ts'
-import type { NamespaceSession } from './migrator.ts'
+import type { Capabilities, Scope } from './isolation.ts'
+import type { DdlTemplate, NamespaceSession } from './migrator.ts'
+import type { StrategyName } from './tenant.ts'
 
 /**
  * Throws when a handle must not be used. Called without I/O when a statement is handed over, in the context of the caller,
@@ -24,6 +25,14 @@ export interface LazyTransaction {
   rollback(): Promise<void>
 }
 
+/** What a {@link DatabaseServer.destroy} removed. */
+export interface DestroyReport {
+  /** Tables, views, schemas and the like; 0 for a tenant whose tables are shared. */
+  readonly objects: number
+  /** Rows, where tables are shared; 0 where the tables went with them. */
+  readonly rows: number
+}
+
 /** The unscoped way in, with the admin rights: DDL, the registry. Never handed to tenant code. */
 export interface AdminConnection {
   /** Driver-shaped, for Drizzle. */
@@ -38,7 +47,9 @@ export interface AdminConnection {
  * outside it.
  */
 export interface DatabaseServer {
-  readonly capabilities: ReadonlySet<Capability>
+  readonly capabilities: Capabilities
+  /** Strategies that write the tenant's names into the text: the user's tables must be adopted for them. */
+  readonly textScoped: ReadonlySet<StrategyName>
   /**
    * Connects and verifies the baseline rule. Retryable after a failure.
    * @returns warnings for the log
@@ -52,10 +63,19 @@ export interface DatabaseServer {
   lazyTransaction(scope: Scope, guard: Guard): LazyTransaction
   /** The driver's own Drizzle factory without a schema. */
   drizzle(client: object): unknown
-  /** Runs `work` on one namespace in one transaction under the namespace's lock. */
+  /**
+   * Runs `work` on one namespace under its lock. When `work` throws, what it made is undone: by the database where DDL is
+   * transactional, else by removing the namespace if this very call made it.
+   */
   inNamespace<T>(scope: Scope, work: (session: NamespaceSession) => Promise<T>): Promise<T>
-  /** Rewrites one statement of the user's migrations for a namespace. @throws DdlRefusal */
-  rewriteDdl(statement: string): string
+  /**
+   * Removes what belongs to this scope and to nobody else, under the namespace's lock, and verifies that nothing is left.
+   * Idempotent: what is gone already counts as zero. A namespace that is not this tenant's is not touched.
+   * @throws TENANCY_ERR_NAMESPACE_EXISTS when the namespace is somebody else's, TENANCY_ERR_DESTROY_INCOMPLETE
+   */
+  destroy(scope: Scope): Promise<DestroyReport>
+  /** Reads one statement of the user's migrations. @throws DdlRefusal for what cannot be confined to a namespace */
+  parseDdl(statement: string): DdlTemplate
   ping(): Promise<void>
   stats(): Readonly<Record<string, PoolStats>>
   close(): Promise<void>

@@ -1,3 +1,5 @@
+import type { Scope } from './isolation.ts'
+
 /** One migration of the user's Drizzle folder, in either format. */
 export interface Migration {
   /** Tag (drizzle-kit 0.31) or folder name (1.0). */
@@ -22,23 +24,30 @@ export interface MigrationReport {
   readonly skipped: number
 }
 
-/**
- * One namespace under its lock, inside one transaction of the admin connection: it all lands or nothing does. Statements
- * run with unqualified names meaning this namespace.
- */
+/** A statement of a migration, read once and written for each namespace. */
+export interface DdlTemplate {
+  /** The statement as it must be sent; empty when there is nothing to run. @throws DdlRefusal */
+  render(scope: Scope): string
+}
+
+/** One namespace under its lock, on the admin connection. */
 export interface NamespaceSession {
+  /** True where a failure undoes everything of this session; false where each statement is final once it ran. */
+  readonly transactional: boolean
   /**
    * Makes the namespace with the grants of the serving role, or finds it made earlier for this same tenant.
    * @returns true when it was made now
    * @throws TENANCY_ERR_NAMESPACE_EXISTS when it exists and is not this tenant's
    */
   ensure(): Promise<boolean>
-  /** Hashes in the namespace's ledger. */
-  applied(): Promise<ReadonlySet<string>>
-  /** Runs one rewritten DDL statement. */
+  /** How many statements ran of each migration in the namespace's ledger, by hash; `Infinity` for all of them. */
+  applied(): Promise<ReadonlyMap<string, number>>
+  /** Runs one rendered DDL statement. */
   run(statement: string): Promise<void>
-  /** Writes the ledger row of a migration. */
-  record(migration: Migration): Promise<void>
+  /** Writes the ledger row of a migration of which `done` statements ran; without `done`, of a complete one. */
+  record(migration: Migration, done?: number): Promise<void>
+  /** After the migrations: makes what they left true for the strategy, such as a policy on every table. Idempotent. */
+  seal(): Promise<void>
 }
 
 /** Thrown by a DDL rewriter for what it does not understand or must not let through; the runner adds file and position. */

@@ -19,10 +19,16 @@ export function sourcesOf(to: TenantStatus): readonly TenantStatus[] {
   return (Object.keys(transitions) as TenantStatus[]).filter((from) => transitions[from].includes(to))
 }
 
+/** Ways to keep tenants apart. */
+export const strategyNames = ['schema', 'rls', 'database', 'prefix'] as const
+
+/** One of {@link strategyNames}. */
+export type StrategyName = (typeof strategyNames)[number]
+
 /** Where a tenant's rows live. Chosen once at registration, stored, never derived from the identifier. */
 export interface Placement {
-  /** The isolation strategy that serves this tenant. */
-  readonly strategy: 'schema'
+  /** What separates this tenant's rows from others'. */
+  readonly strategy: StrategyName
   /** The entry of the configured servers; `main` unless said otherwise. */
   readonly server: string
   /** Generated from the id: `t` and 25 base-36 digits. Unique for ever. */

@@ -3,7 +3,7 @@ import type { DatabaseServer } from '../contracts/dialect.ts'
 import type { IsolationStrategy } from '../contracts/isolation.ts'
 import type { Migration } from '../contracts/migrator.ts'
 import type { TenantStore } from '../contracts/store.ts'
-import type { Tenant } from '../contracts/tenant.ts'
+import type { StrategyName, Tenant } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 import { migrateNamespace } from '../migrations/runner.ts'
 import { assertRegistrable } from '../util/identifier.ts'
@@ -16,6 +16,8 @@ export interface Registration {
   readonly name?: string
   /** Free notes of the application. Default empty. */
   readonly metadata?: Readonly<Record<string, unknown>>
+  /** The isolation strategy, where several are configured. Default: what the configuration chooses. */
+  readonly strategy?: StrategyName
 }
 
 /** Options of {@link createRegistration}. */
@@ -43,7 +45,8 @@ export interface RegistrationService {
 export function createRegistration(options: RegistrationOptions): RegistrationService {
   const { store, strategy, reserved } = options
 
-  const register = async ({ identifier, name = identifier, metadata = {} }: Registration): Promise<Tenant> => {
+  const register = async (registration: Registration): Promise<Tenant> => {
+    const { identifier, name = identifier, metadata = {} } = registration
     assertRegistrable(identifier, reserved)
     const id = randomUUID()
     const tenant = await store.insert({
@@ -52,7 +55,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
       name,
       metadata,
       status: 'provisioning',
-      placement: strategy.place(id),
+      placement: strategy.place({ id, identifier, metadata, strategy: registration.strategy }),
     })
     try {
       await provision(options, tenant)

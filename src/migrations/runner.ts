@@ -1,34 +1,47 @@
 import type { DatabaseServer } from '../contracts/dialect.ts'
 import type { Scope } from '../contracts/isolation.ts'
-import { DdlRefusal, type Migration, type MigrationReport, type NamespaceSession } from '../contracts/migrator.ts'
+import {
+  DdlRefusal,
+  type DdlTemplate,
+  type Migration,
+  type MigrationReport,
+  type NamespaceSession,
+} from '../contracts/migrator.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 
 /** What a run needs. */
 export interface MigrateNamespaceOptions {
-  readonly server: Pick<DatabaseServer, 'inNamespace' | 'rewriteDdl'>
+  readonly server: Pick<DatabaseServer, 'inNamespace' | 'parseDdl'>
   /** The one place that says where the tenant's rows live: the same scope serves its requests. */
   readonly scope: Scope
   /** From `readMigrations`; hand in the same array for every tenant, its rewritten form is kept by it. */
   readonly migrations: readonly Migration[]
 }
 
-/** A migration with its statements rewritten, under their 1-based numbers in the file. */
-interface PlannedMigration {
+/** A migration with its statements read. */
+interface ParsedMigration {
   readonly migration: Migration
-  readonly statements: readonly { readonly number: number; readonly text: string }[]
+  readonly statements: readonly DdlTemplate[]
 }
 
-type Rewriter = MigrateNamespaceOptions['server']
+/** A migration with its statements written for one namespace; an empty one is not run. */
+interface PlannedMigration {
+  readonly migration: Migration
+  readonly statements: readonly string[]
+}
 
-/** Rewriting reads every character: done once per server and list of migrations, not once per tenant. */
-const plans = new WeakMap<Rewriter, WeakMap<readonly Migration[], readonly PlannedMigration[]>>()
+type Parser = MigrateNamespaceOptions['server']
+
+/** Reading takes every character: done once per server and list of migrations, not once per tenant. */
+const parsed = new WeakMap<Parser, WeakMap<readonly Migration[], readonly ParsedMigration[]>>()
 
 /** SQLSTATE class of errors whose message quotes the offending value. */
 const DATA_EXCEPTION = '22'
 
 /**
- * Makes the namespace of a scope if it is not there, and applies the migrations that its ledger does not know, all in one
- * transaction under the namespace's lock: racing runs apply each migration once, and a failure leaves nothing behind.
+ * Makes the namespace of a scope if it is not there, and applies the migrations that its ledger does not know, under the
+ * namespace's lock: racing runs apply each statement once. Where DDL is transactional a failure leaves nothing behind;
+ * elsewhere the ledger says which statement was the last, and the next run goes on after it.
  *
  * @throws TENANCY_ERR_MIGRATION_REFUSED before anything runs, TENANCY_ERR_MIGRATION_FAILED, and what the server throws
  * (TENANCY_ERR_NAMESPACE_EXISTS, TENANCY_ERR_DATABASE_UNAVAILABLE)
@@ -38,12 +51,13 @@ export async function migrateNamespace({
   scope,
   migrations,
 }: MigrateNamespaceOptions): Promise<MigrationReport> {
-  const plan = planFor(server, migrations)
+  const plan = parse(server, migrations).map((migration) => write(migration, scope))
   return server.inNamespace(scope, async (session) => {
     const created = await session.ensure()
     const known = await session.applied()
-    const pending = plan.filter(({ migration }) => !known.has(migration.hash))
-    for (const planned of pending) await apply(session, planned)
+    const pending = plan.filter((planned) => known.get(planned.migration.hash) !== Number.POSITIVE_INFINITY)
+    for (const planned of pending) await apply(session, planned, known.get(planned.migration.hash) ?? 0)
+    await session.seal()
     return Object.freeze({
       created,
       applied: Object.freeze(pending.map(({ migration }) => migration.name)),
@@ -52,40 +66,52 @@ export async function migrateNamespace({
   })
 }
 
-async function apply(session: NamespaceSession, { migration, statements }: PlannedMigration): Promise<void> {
-  for (const { number, text } of statements) {
+/** `done` statements of it ran before. */
+async function apply(
+  session: NamespaceSession,
+  { migration, statements }: PlannedMigration,
+  done: number,
+): Promise<void> {
+  for (const [index, text] of statements.entries()) {
+    if (index < done || text === '') continue
     try {
       await session.run(text)
     } catch (error) {
       // A coded error says more than this one could, such as a database that cannot be reached.
       if (isTenancyError(error)) throw error
-      throw tenancyError('TENANCY_ERR_MIGRATION_FAILED', [migration.file, number, reasonOf(error)], error)
+      throw tenancyError('TENANCY_ERR_MIGRATION_FAILED', [migration.file, index + 1, reasonOf(error)], error)
     }
+    if (!session.transactional) await session.record(migration, index + 1)
   }
   await session.record(migration)
 }
 
-function planFor(server: Rewriter, migrations: readonly Migration[]): readonly PlannedMigration[] {
-  let ofServer = plans.get(server)
-  if (ofServer === undefined) plans.set(server, (ofServer = new WeakMap()))
-  let plan = ofServer.get(migrations)
-  if (plan === undefined) ofServer.set(migrations, (plan = migrations.map((migration) => planOf(server, migration))))
-  return plan
+function parse(server: Parser, migrations: readonly Migration[]): readonly ParsedMigration[] {
+  let ofServer = parsed.get(server)
+  if (ofServer === undefined) parsed.set(server, (ofServer = new WeakMap()))
+  let all = ofServer.get(migrations)
+  if (all === undefined) {
+    all = migrations.map((migration) => ({
+      migration,
+      statements: migration.statements.map((text, index) => refusing(migration, index, () => server.parseDdl(text))),
+    }))
+    ofServer.set(migrations, all)
+  }
+  return all
 }
 
-function planOf(server: Rewriter, migration: Migration): PlannedMigration {
-  const statements = migration.statements
-    .map((statement, index) => ({ number: index + 1, text: rewrite(server, migration, statement, index + 1) }))
-    .filter(({ text }) => text !== '')
-  return { migration, statements }
+function write({ migration, statements }: ParsedMigration, scope: Scope): PlannedMigration {
+  const write = (template: DdlTemplate, index: number) => refusing(migration, index, () => template.render(scope))
+  return { migration, statements: statements.map(write) }
 }
 
-function rewrite(server: Rewriter, migration: Migration, statement: string, number: number): string {
+/** Adds file and statement to a refusal. */
+function refusing<T>(migration: Migration, index: number, work: () => T): T {
   try {
-    return server.rewriteDdl(statement)
+    return work()
   } catch (error) {
     if (!(error instanceof DdlRefusal)) throw error
-    throw tenancyError('TENANCY_ERR_MIGRATION_REFUSED', [migration.file, number, error.message], error)
+    throw tenancyError('TENANCY_ERR_MIGRATION_REFUSED', [migration.file, index + 1, error.message], error)
   }
 }
 

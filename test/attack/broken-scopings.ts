@@ -2,9 +2,10 @@ import pg, { escapeIdentifier } from 'pg'
 import { scopedQueries, type WireScope, wireScope } from '../../src/dialects/postgres/drivers/pg-scoped-query.ts'
 import { poolShaped, tenantPool } from '../../src/dialects/postgres/drivers/pg-tenant-pool.ts'
 import type { PgModule, PgPool } from '../../src/dialects/postgres/drivers/pg-types.ts'
+import { layoutOf } from '../../src/dialects/postgres/layout.ts'
 import { scopeSql } from '../../src/dialects/postgres/scope-sql.ts'
 import type { TestDatabase } from '../servers/database.ts'
-import { open } from '../support/database.ts'
+import { open, sharedSchemas } from '../support/database.ts'
 import { type Attacked, barePool, scopedTarget, type Target } from './target.ts'
 
 /** Builds a scoping that is wrong on purpose. The attack must find out, or it proves nothing. */
@@ -13,7 +14,9 @@ export type BrokenScoping = (database: TestDatabase, url: string, poolSize: numb
 const module = pg as unknown as PgModule
 
 const setSession = ({ scope }: Attacked) =>
-  `set search_path to ${scope.searchPath.map((name) => escapeIdentifier(name)).join(', ')}`
+  `set search_path to ${layoutOf(scope, sharedSchemas)
+    .searchPath.map((name) => escapeIdentifier(name))
+    .join(', ')}`
 
 /** SET at every checkout, never reset: what the next one finds is the last tenant's. */
 export const sessionWithoutReset: BrokenScoping = (_database, url, poolSize) => {
@@ -65,7 +68,7 @@ export const scopeThatStays: BrokenScoping = (_database, url, poolSize) => {
   const pool = barePool(url, poolSize)
   const queries = scopedQueries(module)
   const staying = ({ scope }: Attacked): WireScope => {
-    const { text, values, setLocal } = scopeSql(scope)
+    const { text, values, setLocal } = scopeSql(scope, layoutOf(scope, sharedSchemas))
     return wireScope(module, {
       text: text.replaceAll(',true)', ',false)'),
       values,
@@ -76,7 +79,14 @@ export const scopeThatStays: BrokenScoping = (_database, url, poolSize) => {
   return {
     pool,
     close: () => pool.end(),
-    clientOf: (tenant) => tenantPool(shared, { queries, scope: staying(tenant), guard: open, onStatement: undefined }),
+    clientOf: (tenant) =>
+      tenantPool(shared, {
+        queries,
+        scope: staying(tenant),
+        scopeText: (text) => text,
+        guard: open,
+        onStatement: undefined,
+      }),
   }
 }
 

@@ -3,7 +3,8 @@ import { drizzle } from 'drizzle-orm/node-postgres'
 import { Pool, type PoolConfig, type QueryConfig } from 'pg'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import type { TestDatabase } from '../servers/database.ts'
-import { open } from '../support/database.ts'
+import { layoutOf } from '../../src/dialects/postgres/layout.ts'
+import { open, sharedSchemas } from '../support/database.ts'
 import { at, notes, notesIn } from './notes.ts'
 import { createPgServer } from './product.ts'
 
@@ -53,7 +54,7 @@ export async function oneFlush(name: string, { database, url, scopes }: Setting)
     poolTimeout: 10,
     poolRecycle: 3600,
     registrySchema: 'tenancy',
-    extensionsSchema: 'extensions',
+    shared: sharedSchemas,
     onStatement: undefined,
   })
   await server.open()
@@ -129,6 +130,8 @@ function plainPool(config: PoolConfig): Pool {
   return new Pool({ max: POOL_SIZE, min: POOL_SIZE, ...config })
 }
 
-function pathOf({ searchPath }: Scope): string {
-  return searchPath.map((schema) => `"${schema}"`).join(', ')
+function pathOf(scope: Scope): string {
+  return layoutOf(scope, sharedSchemas)
+    .searchPath.map((schema) => `"${schema}"`)
+    .join(', ')
 }

@@ -32,7 +32,7 @@ import { createPgliteServer } from '../../src/dialects/postgres/drivers/pglite-s
 import { findTenancyError } from '../../src/errors.ts'
 import tenancy, { getTenant, getTenantDb } from '../../src/index.ts'
 import { describeWith } from '../servers/suite.ts'
-import { baselineDatabase, open, provisionScope, testServer } from '../support/database.ts'
+import { baselineDatabase, open, provisionScope, sharedSchemas, testServer } from '../support/database.ts'
 
 const items = pgTable('items', {
   id: serial('id').primaryKey(),
@@ -46,7 +46,7 @@ const ddl = (owner: string) => [
 ]
 
 /** What the base session must be between two statements, as the session itself tells. */
-const BASE = sql`select current_user::text as role, session_user::text as login, current_schemas(false)::text as path,
+const BASE = sql`select current_user::text as role, session_user::text as login, array_remove(current_schemas(false), 'pg_temp_0')::text as path,
   coalesce(current_setting('app.current_tenant', true), '') as tenant,
   has_database_privilege(current_database(), 'TEMPORARY') as temporary,
   has_schema_privilege('public', 'USAGE') as public, has_schema_privilege('tenancy', 'USAGE') as registry`
@@ -79,7 +79,7 @@ const pgliteServer = (options: { folder?: string; poolTimeout?: number } = {}): 
   createPgliteServer({
     folder: options.folder,
     registrySchema: 'tenancy',
-    extensionsSchema: 'extensions',
+    shared: sharedSchemas,
     poolTimeout: options.poolTimeout ?? 60,
     onStatement: undefined,
   })
@@ -95,7 +95,7 @@ describe('PGlite', () => {
   const dbOf = (scope: Scope, guard = open) => over(server.client(scope, guard))
   /** A scope that names nothing: what is seen through it is the base session. */
   const base = async () =>
-    (await over(server.client({ ...a, searchPath: ['extensions'], settings: {} }, open)).execute(BASE)).rows[0]
+    (await over(server.client({ ...a, strategy: 'prefix', settings: {} }, open)).execute(BASE)).rows[0]
   const ownersOf = async (scope: Scope) => (await dbOf(scope).select().from(items)).map((row) => row.owner)
 
   beforeAll(async () => {
@@ -201,7 +201,7 @@ describe('PGlite', () => {
     it('would see a foreign row (negative control: every tenth tenant gets its neighbour’s path)', async () => {
       const broken = (index: number) => ({
         ...(scopes[index] as Scope),
-        searchPath: (scopes[index % 10 === 0 ? (index + 1) % TENANTS : index] as Scope).searchPath,
+        namespace: (scopes[index % 10 === 0 ? (index + 1) % TENANTS : index] as Scope).namespace,
       })
       expect((await foreignRows(broken, 450)).length).toBeGreaterThan(0)
     }, 60_000)

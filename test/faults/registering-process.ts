@@ -3,7 +3,7 @@
  * Started by process-killed.test.ts.
  */
 import { createPgServer } from '../../src/dialects/postgres/drivers/pg-server.ts'
-import { schemaStrategy } from '../../src/isolation/schema.ts'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { createRegistration } from '../../src/lifecycle/registration.ts'
 import { readMigrations } from '../../src/migrations/reader.ts'
 import { createDrizzlePostgresTenantStore } from '../../src/tenants/drizzle-postgres-store.ts'
@@ -18,7 +18,7 @@ const server = createPgServer({
   poolTimeout: 5,
   poolRecycle: 3600,
   registrySchema: 'tenancy',
-  extensionsSchema: 'extensions',
+  shared: { extensionsSchema: 'extensions', rlsSchema: 'rls', prefixSchema: 'prefixed' },
   onStatement: undefined,
 })
 const store = createDrizzlePostgresTenantStore({ admin: server.admin, drizzle: server.drizzle })
@@ -50,7 +50,7 @@ await createRegistration({
       })
     },
   },
-  strategy: schemaStrategy({ extensionsSchema: 'extensions' }),
+  strategy: namespaceStrategy('schema'),
   migrations: await readMigrations(MIGRATIONS),
   reserved: new Set(),
   initialStatus: 'active',

@@ -9,7 +9,7 @@ import { currentDatabase, getTenant, runInContext, TenancyContext } from '../../
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { Tenant } from '../../src/contracts/tenant.ts'
 import { findTenancyError } from '../../src/errors.ts'
-import { schemaStrategy } from '../../src/isolation/schema.ts'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import {
   createTenantDatabases,
   type DrizzleFactory,
@@ -19,7 +19,7 @@ import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { baselineDatabase, testServer } from '../support/database.ts'
 
-const strategy = schemaStrategy({ extensionsSchema: 'extensions' })
+const strategy = namespaceStrategy('schema')
 
 /** What both versions of Drizzle have in common here; each test runs with both. */
 interface Db {
@@ -59,7 +59,7 @@ describeWith(['postgres15'], 'tenant databases', ({ postgres15 }) => {
 
   async function provision(identifier: string): Promise<Tenant> {
     const id = randomUUID()
-    const placement = strategy.place(id)
+    const placement = strategy.place({ id, identifier: 'tenant', metadata: {} })
     await server.inNamespace(strategy.scope({ id, placement }), async (session) => {
       await session.ensure()
       await session.run('create table items (owner text not null)')

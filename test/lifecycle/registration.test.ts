@@ -1,16 +1,15 @@
 import { sql } from 'drizzle-orm'
 import type { FastifyInstance } from 'fastify'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
-import { parseConfig } from '../../src/config.ts'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { TenantStore } from '../../src/contracts/store.ts'
-import { schemaStrategy } from '../../src/isolation/schema.ts'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { createRegistration, type RegistrationService } from '../../src/lifecycle/registration.ts'
 import { createDrizzlePostgresTenantStore } from '../../src/tenants/drizzle-postgres-store.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { add, addMigrations, db, gate, itemsMigration, migrationsOf, namesIn } from '../faults/fixture.ts'
-import { as, optionsFor, tenantApp } from '../support/app.ts'
+import { as, tenantApp } from '../support/app.ts'
 import { asSuperuser, baselineDatabase, testServer } from '../support/database.ts'
 
 const broken = [
@@ -135,7 +134,7 @@ describeWith(['postgres18'], 'registration', ({ postgres18 }) => {
   it('[W4] never adopts a schema that it did not make', async () => {
     const { store, make, server } = service()
     await store.initialize()
-    const strategy = schemaStrategy({ extensionsSchema: 'extensions' })
+    const strategy = namespaceStrategy('schema')
     const registration = make({
       ...store,
       async insert(tenant) {
@@ -219,13 +218,12 @@ describeWith(['postgres18'], 'registration', ({ postgres18 }) => {
 
   /** The parts under the plugin, so that one step can be held up. */
   function service() {
-    const config = parseConfig(optionsFor(database), {})
     const server: DatabaseServer = testServer(database)
     const opened = server.open()
     onTestFinished(() => server.close())
     const inner = createDrizzlePostgresTenantStore({ admin: server.admin, drizzle: server.drizzle })
     const store: TenantStore = { ...inner, initialize: async () => opened.then(() => inner.initialize()) }
-    const make = (on: TenantStore, strategy = schemaStrategy(config)): RegistrationService =>
+    const make = (on: TenantStore, strategy = namespaceStrategy('schema')): RegistrationService =>
       createRegistration({ store: on, strategy, server, migrations: [], reserved: new Set(), initialStatus: 'active' })
     return { store, make, server }
   }

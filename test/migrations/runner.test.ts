@@ -11,7 +11,7 @@ import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { createTestDatabase, type TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 
-type Server = Pick<DatabaseServer, 'inNamespace' | 'rewriteDdl'>
+type Server = Pick<DatabaseServer, 'inNamespace' | 'parseDdl'>
 
 const fixtures = fileURLToPath(new URL('../fixtures/migrations', import.meta.url))
 
@@ -19,7 +19,7 @@ const scopeOf = (namespace: string): Scope => ({
   tenantId: namespace,
   server: 'main',
   namespace,
-  searchPath: [namespace, 'pg_temp'],
+  strategy: 'schema',
   settings: {},
 })
 
@@ -31,17 +31,23 @@ const migrationOf = (name: string, ...statements: readonly string[]): Migration 
   statements,
 })
 
+const parseDdl: Server['parseDdl'] = (statement) => {
+  const text = rewriteDdl(statement)
+  return { render: () => text }
+}
+
 /** The least that keeps the contract of `inNamespace` on a real PostgreSQL. */
 function openServer(pool: Pool): Server {
   return {
-    rewriteDdl,
-    async inNamespace({ namespace, searchPath }, work) {
+    parseDdl,
+    async inNamespace({ namespace }, work) {
       const client = await pool.connect()
       try {
         await client.query('begin')
         await client.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [namespace])
-        await client.query(`set local search_path to ${searchPath.join(', ')}`)
+        await client.query(`set local search_path to ${namespace}, pg_temp`)
         const result = await work({
+          transactional: true,
           async ensure() {
             const found = await client.query('select 1 from pg_namespace where nspname = $1', [namespace])
             if (found.rowCount === 1) return false
@@ -51,7 +57,7 @@ function openServer(pool: Pool): Server {
           },
           async applied() {
             const { rows } = await client.query<{ hash: string }>(`select hash from ${namespace}.__ledger`)
-            return new Set(rows.map(({ hash }) => hash))
+            return new Map(rows.map(({ hash }) => [hash, Number.POSITIVE_INFINITY]))
           },
           async run(statement) {
             await client.query(statement)
@@ -59,6 +65,7 @@ function openServer(pool: Pool): Server {
           async record({ hash, name }) {
             await client.query(`insert into ${namespace}.__ledger values ($1, $2)`, [hash, name])
           },
+          async seal() {},
         })
         await client.query('commit')
         return result
@@ -159,7 +166,7 @@ describe.each(['postgres15', 'postgres18'] as const)('on %s', (name) => {
       })
 
       test('[W1] control: without the rewriter the same check finds the strangers of kit 0.31', async () => {
-        const broken: Server = { ...server, rewriteDdl: (statement) => statement }
+        const broken: Server = { ...server, parseDdl: (statement) => ({ render: () => statement }) }
         const run = migrateNamespace({ server: broken, scope: scopeOf(namespace), migrations })
         if (kit === 'kit-1.0') {
           await run
@@ -254,7 +261,7 @@ describe.each(['postgres15', 'postgres18'] as const)('on %s', (name) => {
       await migrateNamespace({ server, scope, migrations: [migrationOf('one', 'create table here (id int)')] })
       const client = await pool.connect()
       await client.query('begin')
-      await client.query(`set local search_path to ${scope.searchPath.join(', ')}`)
+      await client.query(`set local search_path to ${scope.namespace}, pg_temp`)
       const { rows } = await client.query<{ name: string }>(
         `select n.nspname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = 'here'::regclass`,
       )
@@ -265,7 +272,7 @@ describe.each(['postgres15', 'postgres18'] as const)('on %s', (name) => {
 
     test('statements are rewritten once for all tenants', async () => {
       let calls = 0
-      const counting: Server = { ...server, rewriteDdl: (statement) => (calls++, rewriteDdl(statement)) }
+      const counting: Server = { ...server, parseDdl: (statement) => (calls++, parseDdl(statement)) }
       const migrations = [migrationOf('one', 'create table a (id int)', '-- nothing', 'create table b (id int)')]
       for (const schema of [namespace, `${namespace}b`]) {
         await migrateNamespace({ server: counting, scope: scopeOf(schema), migrations })
@@ -338,7 +345,7 @@ describe.each(['postgres15', 'postgres18'] as const)('on %s', (name) => {
       const bug = new TypeError('bug')
       const buggy: Server = {
         ...server,
-        rewriteDdl() {
+        parseDdl() {
           throw bug
         },
       }

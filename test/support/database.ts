@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
-import type { Scope } from '../../src/contracts/isolation.ts'
+import type { IsolationStrategy, Scope } from '../../src/contracts/isolation.ts'
 import { createPgServer } from '../../src/dialects/postgres/drivers/pg-server.ts'
 import { rolesScript } from '../../src/dialects/postgres/roles-script.ts'
-import { schemaStrategy } from '../../src/isolation/schema.ts'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { createTestDatabase, type TestDatabase } from '../servers/database.ts'
 
 /** An empty database with the product's own baseline: serving role without any right, admin role that owns schemas. */
@@ -32,7 +32,7 @@ export async function asSuperuser<T>({ superUrl }: TestDatabase, work: (client: 
 /** A server on this database; `url` may lead through a pooler or proxy. */
 export function testServer(
   database: TestDatabase,
-  options: { url?: string; poolSize?: number; poolTimeout?: number } = {},
+  options: { url?: string; poolSize?: number; poolTimeout?: number; shared?: typeof sharedSchemas } = {},
 ): DatabaseServer {
   return createPgServer({
     url: options.url ?? database.appUrl,
@@ -42,19 +42,26 @@ export function testServer(
     poolTimeout: options.poolTimeout ?? 10,
     poolRecycle: 3600,
     registrySchema: 'tenancy',
-    extensionsSchema: 'extensions',
+    shared: options.shared ?? sharedSchemas,
     onStatement: undefined,
   })
 }
+
+/** The schemas that tenants share, by their default names. */
+export const sharedSchemas = { extensionsSchema: 'extensions', rlsSchema: 'rls', prefixSchema: 'prefixed' }
 
 /** A guard that lets everything through. */
 export const open = (): void => {}
 
 /** The scope of a new tenant, as the product makes it. */
 export function schemaScope(): Scope {
-  const strategy = schemaStrategy({ extensionsSchema: 'extensions' })
-  const id = randomUUID()
-  return strategy.scope({ id, placement: strategy.place(id) })
+  return placedScope(namespaceStrategy('schema'))
+}
+
+/** The scope of a new tenant under this strategy. */
+export function placedScope(strategy: IsolationStrategy): Scope {
+  const tenant = { id: randomUUID(), identifier: 'tenant', metadata: {} }
+  return strategy.scope({ id: tenant.id, placement: strategy.place(tenant) })
 }
 
 /** The same with a setting, as row-level security will need it: what holds for the path must hold for settings. */

@@ -2,6 +2,7 @@ import type { AdminConnection } from '../../contracts/dialect.ts'
 import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import { tenancyError } from '../../errors.ts'
+import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 
 /** Drizzle's own journal table, so that a schema migrated by drizzle before stays known. */
@@ -11,46 +12,38 @@ const LEDGER = '__drizzle_migrations'
 export interface NamespaceRights {
   /** Role of the serving connection: gets rows, never DDL. Absent when the admin connection serves too. */
   readonly servingRole: string | undefined
+  readonly shared: SharedSchemas
 }
+
+type Query = AdminConnection['query']
 
 /**
  * Opens one namespace inside a running admin transaction: takes its advisory lock (released with the transaction) and
  * puts it on the path.
  */
 export async function openNamespaceSession(
-  query: AdminConnection['query'],
+  query: Query,
   scope: Scope,
   rights: NamespaceRights,
 ): Promise<NamespaceSession> {
-  const schema = quoteIdentifier(scope.namespace)
-  const ledger = `${schema}.${quoteIdentifier(LEDGER)}`
-  const mark = `fastify-tenancy tenant ${scope.tenantId}`
-  await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`fastify-tenancy:${scope.namespace}`])
+  const layout = layoutOf(scope, rights.shared)
+  const ledger = ledgerOf(layout)
+  await lockNamespace(query, scope, layout)
   // The rewriter reads backslashes in strings as this setting has them.
   await query('set local standard_conforming_strings to on')
-  await query(`set local search_path to ${scope.searchPath.map(quoteIdentifier).join(', ')}`)
+  await query(`set local search_path to ${layout.searchPath.map(quoteIdentifier).join(', ')}`)
 
   return Object.freeze({
+    transactional: true,
+
     async ensure() {
-      const [found] = await query<{ mark: string | null }>(
-        `select obj_description(oid, 'pg_namespace') as mark from pg_catalog.pg_namespace where nspname = $1`,
-        [scope.namespace],
-      )
-      if (found?.mark === mark) return false
-      if (found !== undefined) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [scope.namespace])
-      await query(`create schema ${schema}`)
-      await query(`comment on schema ${schema} is ${quoteLiteral(mark)}`)
-      await query(
-        `create table ${ledger} (id serial primary key, hash text not null unique, created_at bigint, name text, applied_at timestamptz default now())`,
-      )
-      if (rights.servingRole !== undefined)
-        for (const grant of grants(schema, quoteIdentifier(rights.servingRole))) await query(grant)
-      return true
+      await ensureSchema(query, scope, layout, rights)
+      return ensureLedger(query, scope, layout, rights)
     },
 
     async applied() {
       const rows = await query<{ hash: string }>(`select hash from ${ledger}`)
-      return new Set(rows.map(({ hash }) => hash))
+      return new Map(rows.map(({ hash }) => [hash, Number.POSITIVE_INFINITY]))
     },
 
     async run(statement: string) {
@@ -60,10 +53,81 @@ export async function openNamespaceSession(
     async record({ hash, createdAt, name }) {
       await query(`insert into ${ledger} (hash, created_at, name) values ($1, $2, $3)`, [hash, createdAt, name])
     },
+
+    async seal() {},
   } satisfies NamespaceSession)
 }
 
-/** Rows for the serving role, in what exists later; the ledger was made before and stays out of its reach. */
+/** Waits for everyone else who makes, migrates or destroys the same. Released with the transaction. */
+export async function lockNamespace(query: Query, { namespace }: Scope, { schema, own }: Layout): Promise<void> {
+  // The shared schema first, and by all in this order.
+  for (const name of own ? [namespace] : [schema, namespace]) {
+    await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`fastify-tenancy:${name}`])
+  }
+}
+
+/** The full name of the ledger, quoted. */
+export function ledgerOf({ schema, naming }: Layout): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(naming.prefix + LEDGER)}`
+}
+
+/** What the schema of a layout is marked with, so that one made by somebody else is never taken for it. */
+export function schemaMark(scope: Scope, { own }: Layout): string {
+  return own ? tenantMark(scope) : `fastify-tenancy shared ${scope.strategy}`
+}
+
+/** What is marked as this tenant's alone. */
+export function tenantMark({ tenantId }: Scope): string {
+  return `fastify-tenancy tenant ${tenantId}`
+}
+
+async function ensureSchema(query: Query, scope: Scope, layout: Layout, rights: NamespaceRights): Promise<void> {
+  const mark = schemaMark(scope, layout)
+  const [found] = await query<{ mark: string | null }>(
+    `select pg_catalog.obj_description(oid, 'pg_namespace') as mark from pg_catalog.pg_namespace where nspname = $1`,
+    [layout.schema],
+  )
+  if (found?.mark === mark) return
+  if (found !== undefined) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [layout.schema])
+  const schema = quoteIdentifier(layout.schema)
+  await query(`create schema ${schema}`)
+  await query(`comment on schema ${schema} is ${quoteLiteral(mark)}`)
+  if (rights.servingRole === undefined) return
+  for (const grant of grants(schema, quoteIdentifier(rights.servingRole))) await query(grant)
+}
+
+/** Makes the ledger; true when it was not there. It is out of reach of the serving role. */
+async function ensureLedger(query: Query, scope: Scope, layout: Layout, rights: NamespaceRights): Promise<boolean> {
+  const { prefix } = layout.naming
+  const mark = prefix === '' ? schemaMark(scope, layout) : tenantMark(scope)
+  const [found] = await query<{ mark: string | null; exists: boolean; others: boolean }>(
+    `select pg_catalog.to_regclass($1) is not null as exists,
+       pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class') as mark,
+       $3 <> '' and exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = $2 and pg_catalog.starts_with(c.relname::text, $3)) as others`,
+    [ledgerOf(layout), layout.schema, prefix],
+  )
+  if (found?.exists === true && found.mark === mark) return false
+  if (found?.exists === true || found?.others === true) {
+    throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [scope.namespace])
+  }
+  const ledger = ledgerOf(layout)
+  await query(
+    `create table ${ledger} (id serial primary key, hash text not null unique, created_at bigint, name text, applied_at timestamptz default now())`,
+  )
+  await query(`comment on table ${ledger} is ${quoteLiteral(mark)}`)
+  if (rights.servingRole === undefined) return true
+  const role = quoteIdentifier(rights.servingRole)
+  await query(`revoke all on table ${ledger} from ${role}`)
+  await query(`revoke all on sequence ${ledgerSequence(layout)} from ${role}`)
+  return true
+}
+
+function ledgerSequence({ schema, naming }: Layout): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(`${naming.prefix}${LEDGER}_id_seq`)}`
+}
+
+/** Rows for the serving role, in what exists later. */
 function grants(schema: string, role: string): string[] {
   const defaults = `alter default privileges in schema ${schema} grant`
   return [

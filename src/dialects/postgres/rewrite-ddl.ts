@@ -1,4 +1,4 @@
-import { DdlRefusal } from '../../contracts/migrator.ts'
+import { DdlRefusal, type DdlTemplate } from '../../contracts/migrator.ts'
 import { type Lexeme, lexemesOf, split } from './ddl-lexemes.ts'
 import { knownNames, unqualify } from './ddl-names.ts'
 import { checkAnywhere, checkVerb, isCreatePublic, isRoutine } from './ddl-verbs.ts'
@@ -18,6 +18,17 @@ const BLOCK_WORDS = new Set(['begin', 'then', 'else', 'loop'])
  */
 export function rewriteDdl(statement: string): string {
   return rewrite(statement, 'sql', new Set())
+}
+
+/** Reads a statement once; in a schema of its own it is the same for every tenant. @throws DdlRefusal */
+export function parseDdl(statement: string): DdlTemplate {
+  const text = rewriteDdl(statement)
+  return Object.freeze({
+    render({ strategy }) {
+      if (strategy === 'prefix') throw new DdlRefusal('prefixes are not written yet')
+      return text
+    },
+  } satisfies DdlTemplate)
 }
 
 function rewrite(text: string, language: Language, outerNames: ReadonlySet<string>): string {

@@ -1,4 +1,5 @@
 import type { Scope } from '../../contracts/isolation.ts'
+import type { Layout } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 
 /** The SQL of a scope, made once per tenant. */
@@ -14,8 +15,8 @@ export interface ScopeSql {
 }
 
 /** Everything isolation depends on, in the two forms PostgreSQL needs it. */
-export function scopeSql(scope: Scope): ScopeSql {
-  const searchPath = scope.searchPath.map(quoteIdentifier).join(', ')
+export function scopeSql(scope: Scope, layout: Layout): ScopeSql {
+  const searchPath = layout.searchPath.map(quoteIdentifier).join(', ')
   const settings = Object.entries(scope.settings)
   const values = ['search_path', searchPath, ...settings.flat()]
   const calls = Array.from({ length: values.length / 2 }, (_, i) => `set_config($${2 * i + 1},$${2 * i + 2},true)`)

@@ -1,11 +1,16 @@
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
-import type { Capability, Scope } from '../../../contracts/isolation.ts'
+import type { Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
+import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline } from '../baseline.ts'
+import { capabilities, textScoped } from '../capabilities.ts'
+import { destroyNamespace } from '../destroy-namespace.ts'
 import { statementFailure } from '../failure.ts'
+import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
-import { rewriteDdl } from '../rewrite-ddl.ts'
+import { postgresProfile } from '../profile.ts'
+import { parseDdl } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
 import { checkout, type EndablePool, openPool, type SharedPool } from './pg-pool.ts'
@@ -30,15 +35,14 @@ export interface PgServerOptions {
   /** Seconds after which `close()` cuts the connections that are still in use. Default 10. */
   readonly closeTimeout?: number
   readonly registrySchema: string
-  readonly extensionsSchema: string
+  /** The schemas that tenants share. */
+  readonly shared: SharedSchemas
   /** Told every statement of a tenant, without its parameters. */
   readonly onStatement: ((text: string) => void) | undefined
 }
 
 /** Connections for DDL and the registry. Few: a warm request needs none. */
 const ADMIN_POOL_SIZE = 5
-
-const capabilities: ReadonlySet<Capability> = new Set<Capability>(['schemas', 'searchPath', 'transactionalDdl'])
 
 interface Opened {
   readonly shared: SharedPool & EndablePool
@@ -51,6 +55,7 @@ interface Opened {
 export function createPgServer(options: PgServerOptions): DatabaseServer {
   let opened: Opened | undefined
   let servingRole: string | undefined
+  const scopeText = createTextScoper(postgresProfile)
   const patienceMs = (options.closeTimeout ?? 10) * 1000
   let closing: Promise<PromiseSettledResult<void>[]> | undefined
   const parts = (): Opened => {
@@ -59,9 +64,11 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
   }
   const session = (scope: Scope, guard: Guard): TenantSession => {
     const { shared, queries } = parts()
+    const layout = layoutOf(scope, options.shared)
     return Object.freeze({
       queries,
-      scope: wireScope(shared.pg, scopeSql(scope)),
+      scope: wireScope(shared.pg, scopeSql(scope, layout)),
+      scopeText: (text: string) => scopeText(text, layout.naming),
       guard,
       onStatement: options.onStatement,
     })
@@ -77,6 +84,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
 
   return Object.freeze({
     capabilities,
+    textScoped,
     admin,
 
     async open() {
@@ -87,7 +95,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         const adminRole = administering.role
         const baseline = await checkBaseline(withClient(ready.shared, queryOn), {
           registrySchema: options.registrySchema,
-          extensionsSchema: options.extensionsSchema,
+          extensionsSchema: options.shared.extensionsSchema,
           adminRole,
         })
         servingRole = baseline.role === adminRole ? undefined : baseline.role
@@ -107,8 +115,11 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>
-      inTransaction(parts().admin, async (query) => work(await openNamespaceSession(query, scope, { servingRole }))),
-    rewriteDdl,
+      inTransaction(parts().admin, async (query) =>
+        work(await openNamespaceSession(query, scope, { servingRole, shared: options.shared })),
+      ),
+    destroy: (scope) => destroyNamespace(admin, scope, options.shared),
+    parseDdl,
 
     async ping() {
       await withClient(parts().shared, queryOn)('select 1')

@@ -21,12 +21,13 @@ const HANDLERS = [
 const used = new WeakSet<PgSubmittable>()
 
 /**
- * Lets through what is a cursor or a stream over one plain statement, for its first use.
+ * Lets through what is a cursor or a stream over one plain statement, for its first use, with the tenant's names in it.
  * @throws TENANCY_ERR_STATEMENT_REFUSED
  */
-export function assertSubmittable(submittable: PgSubmittable): void {
+export function assertSubmittable(submittable: PgSubmittable, scopeText: (text: string) => string): void {
   const refused = (what: string) => tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [what])
-  const text = submittable.text ?? submittable.cursor?.text
+  const holder = submittable.text === undefined ? submittable.cursor : submittable
+  const text = holder?.text
   if (submittable.read === undefined || submittable.requiresPreparation !== undefined || typeof text !== 'string') {
     throw refused('only cursors and query streams can be submitted')
   }
@@ -35,6 +36,7 @@ export function assertSubmittable(submittable: PgSubmittable): void {
     throw refused('a cursor or stream reads rows; send other statements as queries')
   }
   used.add(submittable)
+  Reflect.set(holder as object, 'text', scopeText(text))
 }
 
 /** Makes everything that the submittable calls back run in `context`, and calls `ended` when its statement is over. */

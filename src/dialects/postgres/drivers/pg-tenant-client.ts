@@ -14,6 +14,8 @@ export interface TenantSession {
   readonly queries: ScopedQueries
   readonly scope: WireScope
   readonly guard: Guard
+  /** Writes the tenant's names into a statement that Drizzle built from adopted tables. */
+  readonly scopeText: (text: string) => string
   /** Told the text of every statement before it is sent. */
   readonly onStatement: ((text: string) => void) | undefined
 }
@@ -67,7 +69,9 @@ export class TenantClient extends EventEmitter {
   ): unknown {
     if (typeof config === 'object' && 'submit' in config) return this.#submit(config)
     const done = typeof values === 'function' ? values : callback
-    const result = this.#enqueue(queryConfig(config, typeof values === 'function' ? undefined : values))
+    const result = this.#enqueue(
+      queryConfig(config, typeof values === 'function' ? undefined : values, this.#session.scopeText),
+    )
     if (done === undefined) return result
     result.then((value) => done(null, value), done)
     return undefined
@@ -186,7 +190,7 @@ export class TenantClient extends EventEmitter {
     this.#session.guard()
     if (this.#lost !== undefined) throw statementFailure(this.#lost)
     if (this.#state === 'released' || this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-    assertSubmittable(submittable)
+    assertSubmittable(submittable, this.#session.scopeText)
     const scope = this.#state === 'open' ? undefined : this.#session.scope
     const context = currentContext()
     this.#pending++
@@ -205,9 +209,13 @@ export class TenantClient extends EventEmitter {
 }
 
 /** What pg needs of a config; a name is left out, because a plan made under one search_path must not serve another. */
-export function queryConfig(config: string | PgQueryConfig, values: readonly unknown[] | undefined): PgQueryConfig {
-  if (typeof config === 'string') return { text: config, values }
+export function queryConfig(
+  config: string | PgQueryConfig,
+  values: readonly unknown[] | undefined,
+  scopeText: TenantSession['scopeText'] = (text) => text,
+): PgQueryConfig {
+  if (typeof config === 'string') return { text: scopeText(config), values }
   const { text, rowMode, types, binary } = config
   if (typeof text !== 'string') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a query without text'])
-  return { text, values: values ?? config.values, rowMode, types, binary }
+  return { text: scopeText(text), values: values ?? config.values, rowMode, types, binary }
 }

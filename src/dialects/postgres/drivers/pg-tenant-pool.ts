@@ -70,7 +70,7 @@ function run(
         'a cursor needs a connection of its own: `await pool.connect()`',
       ])
     }
-    const statement = queryConfig(config, values)
+    const statement = queryConfig(config, values, session.scopeText)
     const control = statementKind(statement.text)
     if (control.kind === 'procedure') return runProcedure(shared, session, statement)
     if (control.kind === 'refused') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [control.what])

@@ -1,11 +1,16 @@
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
-import type { Capability, Scope } from '../../../contracts/isolation.ts'
+import type { Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
+import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline } from '../baseline.ts'
+import { capabilities, textScoped } from '../capabilities.ts'
+import { destroyNamespace } from '../destroy-namespace.ts'
+import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
+import { postgresProfile } from '../profile.ts'
 import { quoteIdentifier } from '../quote.ts'
-import { rewriteDdl } from '../rewrite-ddl.ts'
+import { parseDdl } from '../rewrite-ddl.ts'
 import { REVOKE_SHARED } from '../roles-script.ts'
 import { scopeSql } from '../scope-sql.ts'
 import { createPgliteConnection, type OpenTransaction, type PgliteConnection } from './pglite-connection.ts'
@@ -23,7 +28,8 @@ export interface PgliteServerOptions {
   /** Folder of the data, or `undefined` for memory. */
   readonly folder: string | undefined
   readonly registrySchema: string
-  readonly extensionsSchema: string
+  /** The schemas that tenants share. */
+  readonly shared: SharedSchemas
   /** Seconds a statement may wait for the one connection. */
   readonly poolTimeout: number
   readonly onStatement: ((text: string) => void) | undefined
@@ -31,8 +37,6 @@ export interface PgliteServerOptions {
 
 /** The user that PGlite's one session belongs to. */
 const SUPERUSER = 'postgres'
-
-const capabilities: ReadonlySet<Capability> = new Set<Capability>(['schemas', 'searchPath', 'transactionalDdl'])
 
 interface Opened {
   readonly connection: PgliteConnection
@@ -49,8 +53,17 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     if (opened === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
     return opened
   }
-  const session = (scope: Scope, guard: Guard): PgliteSession =>
-    Object.freeze({ tenantId: scope.tenantId, scope: scopeSql(scope), guard, onStatement: options.onStatement })
+  const scopeText = createTextScoper(postgresProfile)
+  const session = (scope: Scope, guard: Guard): PgliteSession => {
+    const layout = layoutOf(scope, options.shared)
+    return Object.freeze({
+      tenantId: scope.tenantId,
+      scope: scopeSql(scope, layout),
+      scopeText: (text: string) => scopeText(text, layout.naming),
+      guard,
+      onStatement: options.onStatement,
+    })
+  }
   const admin: AdminConnection = Object.freeze({
     get client() {
       return adminClient(parts().connection)
@@ -63,6 +76,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
 
   return Object.freeze({
     capabilities,
+    textScoped,
     admin,
 
     async open() {
@@ -76,7 +90,11 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       const { breaches } = await checkBaseline(
         (text, parameters) =>
           ready.connection.transaction(undefined, 'select 1', (open) => run(open, text, parameters)),
-        { registrySchema: options.registrySchema, extensionsSchema: options.extensionsSchema, adminRole: SUPERUSER },
+        {
+          registrySchema: options.registrySchema,
+          extensionsSchema: options.shared.extensionsSchema,
+          adminRole: SUPERUSER,
+        },
       )
       return breaches.map(
         (breach) => `Baseline rule: without a scope the embedded serving role must reach nothing, but ${breach}.`,
@@ -88,9 +106,10 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     drizzle: (client: object) => parts().drizzle({ client }),
     inNamespace: (scope, work) =>
       admin.transaction(async (query) =>
-        work(await openNamespaceSession(query, scope, { servingRole: PGLITE_SERVING_ROLE })),
+        work(await openNamespaceSession(query, scope, { servingRole: PGLITE_SERVING_ROLE, shared: options.shared })),
       ),
-    rewriteDdl,
+    destroy: (scope) => destroyNamespace(admin, scope, options.shared),
+    parseDdl,
 
     async ping() {
       await admin.query('select 1')
@@ -113,14 +132,14 @@ async function close(opening: Promise<Opened> | undefined): Promise<void> {
   opened?.unlock()
 }
 
-async function load({ folder, extensionsSchema, poolTimeout }: PgliteServerOptions): Promise<Opened> {
+async function load({ folder, shared, poolTimeout }: PgliteServerOptions): Promise<Opened> {
   const { PGlite } = await loadPeer('@electric-sql/pglite', () => import('@electric-sql/pglite'))
   const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/pglite'))
   const unlock = folder === undefined ? () => {} : lockFolder(folder)
   let pglite: Pglite | undefined
   try {
     pglite = (await (folder === undefined ? PGlite.create() : PGlite.create(folder))) as unknown as Pglite
-    await pglite.exec(setup(extensionsSchema))
+    await pglite.exec(setup(shared.extensionsSchema))
     return Object.freeze({
       connection: createPgliteConnection({ pglite, restore: RESTORE, timeoutMs: poolTimeout * 1000 }),
       drizzle: drizzle as unknown as Opened['drizzle'],

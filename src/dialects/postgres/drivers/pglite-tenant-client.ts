@@ -15,6 +15,8 @@ export interface PgliteSession {
   readonly tenantId: string
   readonly scope: ScopeSql
   readonly guard: Guard
+  /** Writes the tenant's names into a statement that Drizzle built from adopted tables. */
+  readonly scopeText: (text: string) => string
   readonly onStatement: ((text: string) => void) | undefined
 }
 
@@ -102,8 +104,9 @@ function facade(open: OpenTransaction, session: PgliteSession): object {
 /** Sends a statement that was checked when it was handed over. */
 async function send(open: OpenTransaction, session: PgliteSession, statement: Parameters<PgliteQuery>) {
   session.guard('send')
-  session.onStatement?.(statement[0])
-  return open.query(...statement)
+  const [text, ...rest] = statement
+  session.onStatement?.(text)
+  return open.query(session.scopeText(text), ...rest)
 }
 
 /** Refuses before anything is sent. */

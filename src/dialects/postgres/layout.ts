@@ -1,0 +1,45 @@
+import type { Scope } from '../../contracts/isolation.ts'
+import type { StrategyName } from '../../contracts/tenant.ts'
+import type { Naming } from '../../sql/naming.ts'
+
+/** Names of the schemas that tenants share. */
+export interface SharedSchemas {
+  /** Extensions: on every path, nobody but the admin creates there. */
+  readonly extensionsSchema: string
+  /** Tables of tenants that are told apart by row policies. */
+  readonly rlsSchema: string
+  /** Tables of tenants that are told apart by a prefix. */
+  readonly prefixSchema: string
+}
+
+/** Where the objects of a scope are on PostgreSQL. */
+export interface Layout {
+  /** The schema that holds them. */
+  readonly schema: string
+  /** Whether the schema is this tenant's alone. */
+  readonly own: boolean
+  /** What qualifies and begins the tenant's names in the text. */
+  readonly naming: Naming
+  /** Where unqualified names are looked up. Never `public`; `pg_temp` last, or a temporary table would shadow the tenant's. */
+  readonly searchPath: readonly string[]
+}
+
+/** The layout of a scope. */
+export function layoutOf({ strategy, namespace }: Scope, shared: SharedSchemas): Layout {
+  const schemas: Record<StrategyName, string> = {
+    schema: namespace,
+    database: namespace,
+    rls: shared.rlsSchema,
+    prefix: shared.prefixSchema,
+  }
+  const schema = schemas[strategy]
+  const prefixed = strategy === 'prefix'
+  // With prefixes an unqualified name is nobody's: the shared schema stays off the path.
+  const path = [...(prefixed ? [] : [schema]), shared.extensionsSchema, 'pg_temp']
+  return Object.freeze({
+    schema,
+    own: schema === namespace,
+    naming: Object.freeze({ qualifier: Object.freeze([schema]), prefix: prefixed ? `${namespace}__` : '' }),
+    searchPath: Object.freeze(path),
+  })
+}

@@ -1,0 +1,14 @@
+import type { SqlProfile } from '../../sql/profile.ts'
+import { quoteIdentifier } from './quote.ts'
+
+/** PostgreSQL's rules; `standard_conforming_strings` on. */
+export const postgresProfile: SqlProfile = Object.freeze({
+  nameQuotes: { '"': '"' },
+  stringQuotes: "'",
+  backslashes: 'after-e',
+  nestedComments: true,
+  hashComments: false,
+  dollarStrings: true,
+  maxNameBytes: 63,
+  quoteName: quoteIdentifier,
+})

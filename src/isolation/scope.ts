@@ -1,0 +1,34 @@
+import type { Scope, TenantToPlace } from '../contracts/isolation.ts'
+import type { Placement, StrategyName, Tenant } from '../contracts/tenant.ts'
+import { tenancyError } from '../errors.ts'
+import { generateNamespace } from '../util/identifier.ts'
+
+/**
+ * The placement of a new tenant.
+ * @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when it asks for another strategy
+ */
+export function placementOf(tenant: TenantToPlace, strategy: StrategyName): Placement {
+  if (tenant.strategy !== undefined && tenant.strategy !== strategy) {
+    throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [tenant.strategy])
+  }
+  return Object.freeze({ strategy, server: 'main', namespace: generateNamespace(tenant.id) })
+}
+
+/**
+ * The scope of a tenant by its stored placement, which nothing derives again.
+ * @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when another strategy placed it
+ */
+export function scopeOf(
+  { id, placement }: Pick<Tenant, 'id' | 'placement'>,
+  strategy: StrategyName,
+  settings: Readonly<Record<string, string>> = {},
+): Scope {
+  if (placement.strategy !== strategy) throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [placement.strategy])
+  return Object.freeze({
+    tenantId: id,
+    server: placement.server,
+    namespace: placement.namespace,
+    strategy,
+    settings: Object.freeze({ ...settings }),
+  })
+}

@@ -1,0 +1,54 @@
+import { tenancyError } from '../errors.ts'
+import { TENANT_TOKEN } from './scoped-text.ts'
+
+/*
+ * Drizzle keeps the schema of a table in a plain property under a registered symbol, and that of a view in a config under
+ * another; both are the same in drizzle-orm 0.45 and 1.0. Nothing of Drizzle is imported here.
+ */
+
+const kIsTable = Symbol.for('drizzle:IsDrizzleTable')
+const kTableSchema = Symbol.for('drizzle:Schema')
+const kTableName = Symbol.for('drizzle:Name')
+const kViewConfig = Symbol.for('drizzle:ViewBaseConfig')
+
+/**
+ * Makes the user's tables and views speak of the tenant: their SQL says `"__tenant__"."orders"` from now on, in the whole
+ * process, which the driver of a tenant turns into that tenant's own table. Idempotent. Everything that is neither table
+ * nor view is left alone, and so is a table that names a schema itself: it is shared by all.
+ * @param schema what `import * as schema` gives
+ * @returns how many tables and views are adopted
+ * @throws TENANCY_ERR_CONFIG_INVALID when there is no table in it
+ */
+export function adoptTables(schema: Readonly<Record<string, unknown>> = {}): number {
+  let adopted = 0
+  for (const candidate of Object.values(schema)) {
+    if (typeof candidate !== 'object' || candidate === null) continue
+    const place = schemaPlaceOf(candidate)
+    if (place === undefined) continue
+    const { holder, key } = place
+    if (holder[key] === undefined) holder[key] = TENANT_TOKEN
+    if (holder[key] === TENANT_TOKEN) adopted++
+  }
+  if (adopted === 0) {
+    throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
+      '- schema: no table of yours is in it, and this isolation strategy writes names into their SQL. Hand in your tables, all that your schema file exports.',
+    ])
+  }
+  return adopted
+}
+
+interface SchemaPlace {
+  readonly holder: Record<PropertyKey, unknown>
+  readonly key: PropertyKey
+}
+
+/** Where a table or view keeps the name of its schema. */
+function schemaPlaceOf(candidate: object): SchemaPlace | undefined {
+  if (Reflect.get(candidate, kIsTable) === true && typeof Reflect.get(candidate, kTableName) === 'string') {
+    return { holder: candidate as Record<PropertyKey, unknown>, key: kTableSchema }
+  }
+  // A view is a proxy that makes a column of every property; its descriptors are its own.
+  const config: unknown = Object.getOwnPropertyDescriptor(candidate, kViewConfig)?.value
+  if (typeof config !== 'object' || config === null) return undefined
+  return { holder: config as Record<PropertyKey, unknown>, key: 'schema' }
+}

@@ -1,0 +1,19 @@
+/** How a database cuts SQL text into strings, quoted names and comments. */
+export interface SqlProfile {
+  /** Characters that open a quoted name, with the one that closes it; that one doubled stands for itself. */
+  readonly nameQuotes: Readonly<Record<string, string>>
+  /** Characters that open and close a string; doubled they stand for themselves. */
+  readonly stringQuotes: string
+  /** Whether a backslash in a string hides the next character: always, never, or only after the prefix E. */
+  readonly backslashes: 'always' | 'never' | 'after-e'
+  /** Whether block comments nest. */
+  readonly nestedComments: boolean
+  /** Whether `#` begins a comment, and `--` only before white space. */
+  readonly hashComments: boolean
+  /** Whether `$tag$ … $tag$` is a string. */
+  readonly dollarStrings: boolean
+  /** Longest name, in bytes of UTF-8. */
+  readonly maxNameBytes: number
+  /** Quotes a name. */
+  quoteName(name: string): string
+}

@@ -1,0 +1,71 @@
+import { type Naming, prefixedName } from './naming.ts'
+import type { SqlProfile } from './profile.ts'
+import { quotedNames } from './quoted-names.ts'
+
+/**
+ * Stands for the tenant's container in the SQL that Drizzle builds from adopted tables. Nothing is ever called so: a
+ * statement in which it is left standing fails.
+ */
+export const TENANT_TOKEN = '__tenant__'
+
+/** Writes a statement for one tenant: every `"__tenant__"."name"` becomes the tenant's own name. */
+export type TextScoper = (text: string, naming: Naming) => string
+
+/** A statement cut at its tenant names: text, name, text, name, … text. */
+interface Template {
+  readonly texts: readonly string[]
+  readonly names: readonly string[]
+}
+
+/** Statements remembered; an application has few, and texts with values in them must not fill the memory. */
+const MAX_TEMPLATES = 2000
+/** Longer texts are hardly ever the same twice. */
+const MAX_REMEMBERED_LENGTH = 16_384
+
+/** Builds the {@link TextScoper} of a database. A statement is read once and written for each tenant. */
+export function createTextScoper(profile: SqlProfile): TextScoper {
+  const templates = new Map<string, Template>()
+
+  const templateOf = (text: string): Template => {
+    const known = templates.get(text)
+    if (known !== undefined) return known
+    const template = parse(text, profile)
+    if (text.length <= MAX_REMEMBERED_LENGTH) {
+      if (templates.size >= MAX_TEMPLATES) templates.delete(templates.keys().next().value as string)
+      templates.set(text, template)
+    }
+    return template
+  }
+
+  return function scopeText(text, naming) {
+    if (!text.includes(TENANT_TOKEN)) return text
+    const { texts, names } = templateOf(text)
+    let scoped = texts[0] as string
+    for (let i = 0; i < names.length; i++) {
+      scoped += tenantName(names[i] as string, naming, profile) + (texts[i + 1] as string)
+    }
+    return scoped
+  }
+}
+
+/** The full name of one tenant's object, quoted. */
+export function tenantName(name: string, { qualifier, prefix }: Naming, profile: SqlProfile): string {
+  const own = profile.quoteName(prefix === '' ? name : prefixedName(prefix, name, profile.maxNameBytes))
+  return qualifier.length === 0 ? own : `${qualifier.map((part) => profile.quoteName(part)).join('.')}.${own}`
+}
+
+function parse(text: string, profile: SqlProfile): Template {
+  const texts: string[] = []
+  const names: string[] = []
+  const quoted = quotedNames(text, profile)
+  let from = 0
+  for (const [i, token] of quoted.entries()) {
+    const target = quoted[i + 1]
+    if (token.name !== TENANT_TOKEN || target === undefined || text.slice(token.end, target.start) !== '.') continue
+    texts.push(text.slice(from, token.start))
+    names.push(target.name)
+    from = target.end
+  }
+  texts.push(text.slice(from))
+  return { texts, names }
+}

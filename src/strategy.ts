@@ -1,0 +1,55 @@
+import type { TenancyConfig } from './config.ts'
+import type { Capabilities, IsolationStrategy, TenantToPlace } from './contracts/isolation.ts'
+import type { StrategyName } from './contracts/tenant.ts'
+import { tenancyError } from './errors.ts'
+import { hybridStrategy } from './isolation/hybrid.ts'
+import { namespaceStrategy } from './isolation/namespace.ts'
+import { rlsStrategy } from './isolation/rls.ts'
+
+/** The strategy that the configuration describes, as far as the database carries it. */
+export interface ConfiguredStrategy {
+  readonly strategy: IsolationStrategy
+  /** One sentence for each strategy that another stands in for. */
+  readonly notes: readonly string[]
+}
+
+/**
+ * Builds the strategy of an instance.
+ * @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when the database does not carry one that is asked for
+ */
+export function configuredStrategy(config: TenancyConfig, capabilities: Capabilities): ConfiguredStrategy {
+  const { isolationStrategy, premiumIsolationStrategy, standardIsolationStrategy } = config
+  if (isolationStrategy !== 'hybrid') {
+    const carried = carriedOut(isolationStrategy, capabilities)
+    return { strategy: strategyNamed(carried), notes: noteOf(isolationStrategy, carried) }
+  }
+  const [premium, standard] = [premiumIsolationStrategy, standardIsolationStrategy] as const
+  const [first, second] = [carriedOut(premium, capabilities), carriedOut(standard, capabilities)]
+  const notes = [...noteOf(premium, first), ...noteOf(standard, second)]
+  if (first === second && config.chooseStrategy === undefined) return { strategy: strategyNamed(first), notes }
+  const chosen = (tenant: TenantToPlace): StrategyName =>
+    carriedOut(config.chooseStrategy?.(tenant) ?? (isPremium(tenant, config) ? premium : standard), capabilities)
+  // A function may name any strategy that the database carries.
+  const names = config.chooseStrategy === undefined ? [first, second] : new Set(Object.values(capabilities))
+  return { strategy: hybridStrategy({ strategies: [...names].map(strategyNamed), choose: chosen }), notes }
+}
+
+function strategyNamed(name: StrategyName): IsolationStrategy {
+  return name === 'rls' ? rlsStrategy() : namespaceStrategy(name)
+}
+
+function carriedOut(name: StrategyName, capabilities: Capabilities): StrategyName {
+  const carried = capabilities[name]
+  if (carried === undefined) throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [name])
+  return carried
+}
+
+function noteOf(asked: StrategyName, carried: StrategyName): readonly string[] {
+  if (asked === carried) return []
+  return [`This database does not carry the isolation strategy "${asked}"; "${carried}" stands in for it.`]
+}
+
+function isPremium({ identifier, metadata }: TenantToPlace, { premiumTenants, premiumTiers }: TenancyConfig): boolean {
+  const tier = metadata['tier']
+  return premiumTenants.includes(identifier) || (typeof tier === 'string' && premiumTiers.includes(tier))
+}
