@@ -11,7 +11,7 @@ import {
   type TenantRef,
 } from './context.ts'
 import type { CacheStats } from './contracts/cache.ts'
-import type { DatabaseServer, PoolStats } from './contracts/dialect.ts'
+import type { DatabaseServer, DestroyReport, PoolStats } from './contracts/dialect.ts'
 import type { ListOptions, TenantPage } from './contracts/store.ts'
 import type { Tenant, TenantPatch } from './contracts/tenant.ts'
 import { findTenancyError, tenancyError, type TenancyErrorCode } from './errors.ts'
@@ -21,6 +21,7 @@ import {
   type RequestTransaction,
   type TenantDatabases,
 } from './isolation/tenant-databases.ts'
+import { purgeTenant } from './lifecycle/purge.ts'
 import { createRegistration, type Registration, type RegistrationService } from './lifecycle/registration.ts'
 import { readMigrations } from './migrations/reader.ts'
 import type { TenantDb } from './register.ts'
@@ -75,6 +76,11 @@ export interface Tenancy {
   activate(ref: TenantRef): Promise<Tenant>
   /** Marks a tenant as deleted: nobody is served, the data stays. There is no way back. */
   delete(ref: TenantRef): Promise<Tenant>
+  /**
+   * Removes all data of a deleted tenant and of nobody else, and tells how much that was.
+   * @throws TENANCY_ERR_STATUS_TRANSITION when it is not deleted, TENANCY_ERR_DESTROY_INCOMPLETE
+   */
+  purge(ref: TenantRef): Promise<DestroyReport>
   /** Runs `work` as a tenant of this instance, like `runWithTenant`. */
   run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
   /** The unscoped Drizzle database with the admin rights. For your own administration, never for a request's data. */
@@ -196,6 +202,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     suspend: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'suspended'),
     activate: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'active'),
     delete: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'deleted'),
+    purge: async (ref: TenantRef) => purgeTenant({ store, server, strategy }, await idOf(ref)),
 
     async run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T> {
       await start()
