@@ -1,0 +1,57 @@
+import type { SQL } from 'drizzle-orm'
+import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
+import type { DatabaseServer } from '../../src/contracts/dialect.ts'
+import type { IsolationStrategy, Scope } from '../../src/contracts/isolation.ts'
+import type { Model, ModelStatements } from './models/model.ts'
+
+/**
+ * A database of Drizzle in the types of PostgreSQL: the builders of all databases have the same shape where the cases use
+ * them.
+ */
+export type Db = NodePgDatabase<Record<string, never>>
+
+/** A transaction of it. */
+export type Tx = Parameters<Parameters<Db['transaction']>[0]>[0]
+
+/** What a statement can be sent on. */
+export type Runner = Db | Tx
+
+/** A row of `books`. */
+export interface Book {
+  readonly id: number
+  readonly authorId: number
+  readonly title: string
+  readonly price: number
+}
+
+/** One strategy on one database, opened. */
+export interface OpenCell {
+  readonly server: DatabaseServer
+  readonly model: Model
+  readonly statements: ModelStatements
+  /** The driver's own Drizzle over a client of the server. */
+  drizzle(client: object): Db
+  /** Runs raw SQL and gives its rows. */
+  rows(db: Runner, query: SQL): Promise<readonly Record<string, unknown>[]>
+  /** Inserts a book, or gives the one with its id a new title and price. */
+  upsert(db: Runner, book: Book): Promise<unknown>
+  close(): Promise<void>
+}
+
+/** One strategy on one database. */
+export interface Cell {
+  readonly name: string
+  readonly strategy: IsolationStrategy
+  /** Whether unqualified names in raw SQL are the tenant's; where they are written into the text they are nobody's. */
+  readonly unqualified: 'own' | 'nobody'
+  /** Whether Drizzle has RETURNING there. */
+  readonly returning: boolean
+  open(): Promise<OpenCell>
+}
+
+/** A tenant of a cell. */
+export interface CellTenant {
+  readonly name: string
+  readonly scope: Scope
+  readonly db: Db
+}

@@ -1,0 +1,89 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Migration } from '../../src/contracts/migrator.ts'
+import { migrateNamespace } from '../../src/migrations/runner.ts'
+import { open } from '../support/database.ts'
+import { booksOf, cases, type Given, seededBooks } from './cases.ts'
+import type { Cell, CellTenant, OpenCell } from './cell.ts'
+
+/** Runs every case on one cell. */
+export function matrixSuite(cell: Cell): void {
+  describe(cell.name, () => {
+    let opened: OpenCell
+    let a: CellTenant
+    let b: CellTenant
+    const given = (): Given => ({ cell, opened, a, b })
+
+    beforeAll(async () => {
+      opened = await cell.open()
+      a = await newTenant(cell, opened, 'a')
+      b = await newTenant(cell, opened, 'b')
+    })
+    afterAll(() => opened?.close())
+    beforeEach(async () => {
+      for (const tenant of [a, b]) await seed(opened, tenant)
+    })
+    afterEach(async () => {
+      expect(await booksOf(given(), b.db)).toEqual(seededBooks('b'))
+    })
+
+    for (const one of cases) {
+      if (one.needs === 'returning' && !cell.returning) continue
+      it(one.name, () => one.run(given()))
+    }
+
+    it('a second run of the migrations changes nothing', async () => {
+      const { server, statements } = opened
+      const migrations = [migrationOf(statements)]
+      expect(await migrateNamespace({ server, scope: a.scope, migrations })).toMatchObject({ applied: [], skipped: 1 })
+      expect(await booksOf(given(), a.db)).toEqual(seededBooks('a'))
+    })
+
+    it('[W4] [W7] [W20] destroy removes one tenant, all of it and nothing else', async () => {
+      const gone = await newTenant(cell, opened, 'gone')
+      await seed(opened, gone)
+      const report = await opened.server.destroy(gone.scope)
+      expect(report.objects + report.rows).toBeGreaterThan(0)
+      expect(await opened.server.destroy(gone.scope)).toEqual({ objects: 0, rows: 0 })
+      const after = await booksOf(given(), gone.db).catch(() => [])
+      expect(after).toEqual([])
+      expect(await booksOf(given(), a.db)).toEqual(seededBooks('a'))
+    })
+
+    it('[W49] concurrent provisioning of one tenant ends with one namespace', async () => {
+      const scope = scopeOf(cell)
+      const { server, statements } = opened
+      const migrations = [migrationOf(statements)]
+      await Promise.all(Array.from({ length: 6 }, () => migrateNamespace({ server, scope, migrations })))
+      const db = opened.drizzle(server.client(scope, open))
+      expect(await booksOf(given(), db)).toEqual([])
+      await server.destroy(scope)
+    })
+  })
+}
+
+async function newTenant(cell: Cell, opened: OpenCell, name: string): Promise<CellTenant> {
+  const scope = scopeOf(cell)
+  await migrateNamespace({ server: opened.server, scope, migrations: [migrationOf(opened.statements)] })
+  return { name, scope, db: opened.drizzle(opened.server.client(scope, open)) }
+}
+
+function scopeOf({ strategy }: Cell) {
+  const id = randomUUID()
+  return strategy.scope({ id, placement: strategy.place({ id, identifier: 'tenant', metadata: {} }) })
+}
+
+function migrationOf(statements: readonly string[]): Migration {
+  return { name: '0000_init', file: 'drizzle/0000_init.sql', hash: 'hash of 0000_init', createdAt: 1, statements }
+}
+
+async function seed({ model }: OpenCell, { db, name }: CellTenant): Promise<void> {
+  await db.delete(model.books)
+  await db.update(model.authors).set({ bossId: null })
+  await db.delete(model.authors)
+  await db.insert(model.authors).values([
+    { id: 1, name: `Ada of ${name}` },
+    { id: 2, name: `Ben of ${name}`, bossId: 1 },
+  ])
+  await db.insert(model.books).values(seededBooks(name))
+}
