@@ -131,7 +131,7 @@ export const cases: readonly Case[] = [
         { title: 'Book 2 of a' },
         { title: 'Book 3 of a' },
       ])
-      const sub = a.db.select({ author: books.authorId, n: sql<number>`count(*)`.as('n') }).from(books)
+      const sub = a.db.select({ author: books.authorId, n: sql<string | number>`count(*)`.as('n') }).from(books)
       const counted = sub.groupBy(books.authorId).as('counted')
       const rows = await a.db
         .select({ name: authors.name, n: counted.n })

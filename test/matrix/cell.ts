@@ -8,7 +8,7 @@ import type { Model, ModelStatements } from './models/model.ts'
  * A database of Drizzle in the types of PostgreSQL: the builders of all databases have the same shape where the cases use
  * them.
  */
-export type Db = NodePgDatabase<Record<string, never>>
+export type Db = NodePgDatabase
 
 /** A transaction of it. */
 export type Tx = Parameters<Parameters<Db['transaction']>[0]>[0]
