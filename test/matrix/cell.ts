@@ -35,6 +35,10 @@ export interface OpenCell {
   rows(db: Runner, query: SQL): Promise<readonly Record<string, unknown>[]>
   /** Inserts a book, or gives the one with its id a new title and price. */
   upsert(db: Runner, book: Book): Promise<unknown>
+  /** Kills or cancels a connection of the serving pool, where there is one. */
+  disturb?(): Promise<void>
+  /** Whether such a kill explains this error, so that nobody knows what was done. */
+  isDisturbance?(error: unknown): boolean
   close(): Promise<void>
 }
 

@@ -68,12 +68,14 @@ async function newTenant(cell: Cell, opened: OpenCell, name: string): Promise<Ce
   return { name, scope, db: opened.drizzle(opened.server.client(scope, open)) }
 }
 
-function scopeOf({ strategy }: Cell) {
+/** The scope of a new tenant of this cell. */
+export function scopeOf({ strategy }: Cell) {
   const id = randomUUID()
   return strategy.scope({ id, placement: strategy.place({ id, identifier: 'tenant', metadata: {} }) })
 }
 
-function migrationOf(statements: readonly string[]): Migration {
+/** The statements as one migration. */
+export function migrationOf(statements: readonly string[]): Migration {
   return { name: '0000_init', file: 'drizzle/0000_init.sql', hash: 'hash of 0000_init', createdAt: 1, statements }
 }
 

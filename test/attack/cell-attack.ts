@@ -1,0 +1,194 @@
+import { eq, sql } from 'drizzle-orm'
+import { migrateNamespace } from '../../src/migrations/runner.ts'
+import type { Cell, Db, OpenCell } from '../matrix/cell.ts'
+import { migrationOf, scopeOf } from '../matrix/suite.ts'
+import { open } from '../support/database.ts'
+import { AUTHOR, type CellAttacker, type CellAttempt, cellOperations, SEEDED_IDS } from './cell-operations.ts'
+import { Ledger } from './ledger.ts'
+import { type Random, random } from './random.ts'
+
+/** What {@link attackCell} is given. */
+export interface CellAttackOptions {
+  readonly cell: Cell
+  readonly opened: OpenCell
+  readonly tenants: number
+  readonly operations: number
+  readonly workers: number
+  readonly seed: number
+  /** Whether connections are killed meanwhile, where the cell knows how. */
+  readonly chaos: boolean
+  /** Gives the database of a tenant; by default the one that is bound to it. A wrong one must be found out. */
+  readonly choose?: (attacker: CellAttacker) => Promise<Db>
+}
+
+/** What {@link attackCell} found; `samples` are sentences. */
+export interface CellFindings {
+  foreign: number
+  wrong: number
+  disturbed: number
+  readonly done: Record<string, number>
+  readonly samples: string[]
+}
+
+const PATIENCE_MS = 30_000
+const CHAOS_EVERY_MS = 60
+
+/** Lets many workers loose on a cell. Never throws for what it finds. */
+export async function attackCell(options: CellAttackOptions): Promise<CellFindings> {
+  const found: CellFindings = { foreign: 0, wrong: 0, disturbed: 0, done: {}, samples: [] }
+  const attackers: CellAttacker[] = []
+  for (let i = 0; i < options.tenants; i++) attackers.push(await provision(options, i))
+  const dropped = new Set<Promise<unknown>>()
+  const chaos = options.chaos ? keepDisturbing(options.opened) : undefined
+  const { operations, workers, seed } = options
+  let left = operations
+  let title = 0
+  const worker = async (number: number) => {
+    const numbers = random(seed * 1000 + number)
+    while (left-- > 0) await attempt(options, attackers, numbers, found, { dropped, next: () => ++title })
+  }
+  await Promise.all(Array.from({ length: workers }, (_, number) => worker(number)))
+  await Promise.all(dropped)
+  await chaos?.stop()
+  for (const attacker of attackers) await inspect(options, attacker, found)
+  return found
+}
+
+interface Work {
+  readonly dropped: Set<Promise<unknown>>
+  next(): number
+}
+
+async function attempt(
+  options: CellAttackOptions,
+  attackers: readonly CellAttacker[],
+  numbers: Random,
+  found: CellFindings,
+  work: Work,
+): Promise<void> {
+  const attacker = numbers.pick(attackers)
+  const operation = byWeight(numbers)
+  const announced: string[] = []
+  const note = (kind: 'foreign' | 'wrong', what: string) => {
+    found[kind]++
+    if (found.samples.length < 20) found.samples.push(`${kind}: ${operation.name}: ${what}`)
+  }
+  const judge = (error: unknown) => {
+    if (error === undefined && operation.fails === undefined) return true
+    if (error !== undefined && options.chaos && options.opened.isDisturbance?.(error) === true) {
+      found.disturbed++
+      return false
+    }
+    // Not disturbed: what was announced and failed is certainly not there.
+    if (error !== undefined) for (const title of announced) attacker.ledger.settle(title)
+    if (error !== undefined && operation.fails === true) return true
+    note('wrong', error === undefined ? 'it succeeded' : describe(error))
+    return false
+  }
+  const given: CellAttempt = {
+    ...attacker,
+    db: (await options.choose?.(attacker)) ?? attacker.db,
+    opened: options.opened,
+    random: numbers,
+    stranger: numbers.pick(attackers),
+    newTitle() {
+      const title = `${attacker.marker}-${work.next()}`
+      attacker.ledger.expect(title)
+      announced.push(title)
+      return title
+    },
+    saw(rows, least = 0, whose = attacker) {
+      for (const { title } of rows) {
+        if (!String(title).startsWith(`${whose.marker}-`)) note('foreign', `${whose.marker} saw ${String(title)}`)
+      }
+      if (rows.length < least) note('wrong', `${whose.marker} saw ${rows.length} of ${least} rows`)
+    },
+    report: (what) => note('wrong', what),
+    drop(promise) {
+      const ended = promise.then(
+        () => true,
+        (error: unknown) => judge(error),
+      )
+      work.dropped.add(ended)
+      void ended.then(() => work.dropped.delete(ended))
+    },
+  }
+  let timer: NodeJS.Timeout | undefined
+  const impatience = new Promise((resolve) => {
+    timer = setTimeout(() => resolve(new Error('it hangs')), PATIENCE_MS)
+  })
+  const outcome = await Promise.race([
+    operation.run(given).then(
+      () => undefined,
+      (error: unknown) => error ?? new Error('nothing was thrown'),
+    ),
+    impatience,
+  ])
+  clearTimeout(timer)
+  if (judge(outcome)) found.done[operation.name] = (found.done[operation.name] ?? 0) + 1
+}
+
+async function provision({ cell, opened }: CellAttackOptions, number: number): Promise<CellAttacker> {
+  const marker = `m${number}`
+  const scope = scopeOf(cell)
+  await migrateNamespace({ server: opened.server, scope, migrations: [migrationOf(opened.statements)] })
+  const db = opened.drizzle(opened.server.client(scope, open))
+  const { authors, books } = opened.model
+  await db.insert(authors).values([
+    { id: AUTHOR, name: `Author of ${marker}` },
+    // A parent that nobody else has.
+    { id: 1000 + number, name: `Only of ${marker}` },
+  ])
+  await db.insert(books).values(SEEDED_IDS.map((id) => ({ id, authorId: AUTHOR, title: `${marker}-seed-${id}` })))
+  const prepared = db
+    .select({ title: books.title })
+    .from(books)
+    .where(eq(books.id, sql.placeholder('id')))
+    .prepare('book_of_everybody')
+  return { marker, db, prepared, ledger: new Ledger() }
+}
+
+/** Every tenant has what it was told that it has, and nothing else. */
+async function inspect({ opened }: CellAttackOptions, { marker, db, ledger }: CellAttacker, found: CellFindings) {
+  const note = (kind: 'foreign' | 'wrong', what: string) => {
+    found[kind]++
+    if (found.samples.length < 20) found.samples.push(`${kind}: in the end: ${what}`)
+  }
+  const { books } = opened.model
+  const rows = await db.select({ title: books.title, price: books.price }).from(books)
+  for (const { title } of rows) if (!title.startsWith(`${marker}-`)) note('foreign', `${marker} has ${title}`)
+  const seeds = rows.filter(({ title }) => title.includes('-seed-'))
+  if (seeds.length !== SEEDED_IDS.length) note('wrong', `${marker} has ${seeds.length} seeds`)
+  for (const difference of ledger.differences(new Map(rows.map(({ title, price }) => [title, price])))) {
+    note('wrong', difference)
+  }
+}
+
+function keepDisturbing(opened: OpenCell): { stop(): Promise<void> } {
+  const ending = new AbortController()
+  const running = (async () => {
+    while (!ending.signal.aborted) {
+      await new Promise((done) => setTimeout(done, CHAOS_EVERY_MS))
+      await opened.disturb?.()
+    }
+  })()
+  return {
+    async stop() {
+      ending.abort()
+      await running
+    },
+  }
+}
+
+function byWeight(numbers: Random) {
+  const total = cellOperations.reduce((sum, { weight }) => sum + weight, 0)
+  let rest = (numbers.below(1_000_000) / 1_000_000) * total
+  const [first] = cellOperations
+  return cellOperations.find(({ weight }) => (rest -= weight) < 0) ?? (first as (typeof cellOperations)[number])
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const cause = error.cause === undefined ? '' : ` <- ${describe(error.cause)}`
+  return `${(error as { code?: string }).code ?? error.name}: ${error.message.split('\n', 1)[0]}${cause}`
+}

@@ -1,0 +1,259 @@
+import { eq, like, sql } from 'drizzle-orm'
+import type { Book, Db, OpenCell, Runner } from '../matrix/cell.ts'
+import type { Ledger } from './ledger.ts'
+import type { Random } from './random.ts'
+
+/** One tenant under attack on a cell. */
+export interface CellAttacker {
+  /** Begins the title of every book of this tenant and of no other. */
+  readonly marker: string
+  readonly db: Db
+  readonly prepared: { execute(values: { id: number }): Promise<{ title: string }[]> }
+  readonly ledger: Ledger
+}
+
+/** What one operation is given. */
+export interface CellAttempt extends CellAttacker {
+  readonly opened: OpenCell
+  readonly random: Random
+  readonly stranger: CellAttacker
+  newTitle(): string
+  /** Checks that all these titles are of `whose`; fewer than `least` is a find too. */
+  saw(rows: readonly { readonly title: unknown }[], least?: number, whose?: CellAttacker): void
+  report(what: string): void
+  /** Work that nobody waits for. */
+  drop(work: Promise<unknown>): void
+}
+
+/** One kind of attack. */
+export interface CellOperation {
+  readonly name: string
+  readonly weight: number
+  /** Whether it must fail. */
+  readonly fails?: true
+  run(attempt: CellAttempt): Promise<unknown>
+}
+
+/** Ids that every tenant has from the start and keeps. */
+export const SEEDED_IDS = [1_000_101, 1_000_102, 1_000_103]
+
+/** The author of all books. */
+export const AUTHOR = 1
+
+const titles = ({ opened: { model } }: CellAttempt, db: Runner) =>
+  db.select({ title: model.books.title }).from(model.books).limit(20)
+
+async function insert(at: CellAttempt, db: Runner, price = 0): Promise<string> {
+  const title = at.newTitle()
+  await db.insert(at.opened.model.books).values({ authorId: AUTHOR, title, price })
+  return title
+}
+
+class Undo extends Error {}
+const undone = (error: unknown) => {
+  if (!(error instanceof Undo)) throw error
+}
+
+/** What tenants do to each other when nobody means it, and when somebody does. */
+export const cellOperations: readonly CellOperation[] = [
+  { name: 'select', weight: 10, run: async (at) => at.saw(await titles(at, at.db), SEEDED_IDS.length) },
+  {
+    name: 'select by an id that everybody has',
+    weight: 8,
+    run: async (at) => {
+      const { books } = at.opened.model
+      at.saw(
+        await at.db
+          .select()
+          .from(books)
+          .where(eq(books.id, at.random.pick(SEEDED_IDS))),
+        1,
+      )
+    },
+  },
+  {
+    name: 'insert',
+    weight: 8,
+    run: async (at) => at.ledger.committed(await insert(at, at.db)),
+  },
+  {
+    name: 'update of what is ours, by a title',
+    weight: 5,
+    run: async (at) => {
+      const claim = at.ledger.claim()
+      if (claim === undefined) return
+      const { books } = at.opened.model
+      const price = 1 + at.random.below(1000)
+      await at.db.update(books).set({ price }).where(eq(books.title, claim.ref))
+      claim.updated(price)
+    },
+  },
+  {
+    name: 'delete of what is ours, by a title',
+    weight: 4,
+    run: async (at) => {
+      const claim = at.ledger.claim()
+      if (claim === undefined) return
+      await at.db.delete(at.opened.model.books).where(eq(at.opened.model.books.title, claim.ref))
+      claim.deleted()
+    },
+  },
+  {
+    name: 'read, update and delete of what is somebody else’s, by a title',
+    weight: 8,
+    run: async (at) => {
+      if (at.stranger.marker === at.marker) return
+      const { books } = at.opened.model
+      const theirs = like(books.title, `${at.stranger.marker}-%`)
+      at.saw(await at.db.select().from(books).where(theirs))
+      await at.db.update(books).set({ price: -1 }).where(theirs)
+      await at.db.delete(books).where(theirs)
+    },
+  },
+  {
+    name: 'join and subquery over what is somebody else’s',
+    weight: 4,
+    run: async (at) => {
+      const { authors, books } = at.opened.model
+      const rows = await at.db.select().from(authors).innerJoin(books, eq(books.authorId, authors.id)).limit(10)
+      at.saw(
+        rows.map((row) => row.books),
+        1,
+      )
+      const all = at.db.select({ id: books.id }).from(books)
+      at.saw(await at.db.select().from(books).where(sql`${books.id} in ${all}`).limit(10), 1)
+    },
+  },
+  {
+    name: 'upsert over an id that everybody has',
+    weight: 4,
+    run: async (at) => {
+      const id = at.random.pick(SEEDED_IDS)
+      const book: Book = { id, authorId: AUTHOR, title: `${at.marker}-seed-${id}`, price: at.random.below(1000) }
+      await at.opened.upsert(at.db, book)
+    },
+  },
+  {
+    name: '$count',
+    weight: 3,
+    run: async (at) => {
+      const { books } = at.opened.model
+      const seeds = await at.db.$count(books, like(books.title, '%-seed-%'))
+      if (seeds !== SEEDED_IDS.length) at.report(`$count of ${at.marker} counted ${seeds} seeds`)
+    },
+  },
+  {
+    name: 'raw SQL with the names of tables',
+    weight: 4,
+    run: async (at) => {
+      const { books } = at.opened.model
+      const query = sql`select ${books.title} as title from ${books} where ${books.id} = ${at.random.pick(SEEDED_IDS)}`
+      at.saw((await at.opened.rows(at.db, query)) as { title: unknown }[], 1)
+    },
+  },
+  {
+    name: 'somebody else’s prepared query',
+    weight: 4,
+    run: async (at) => at.saw(await at.stranger.prepared.execute({ id: SEEDED_IDS[0] as number }), 1, at.stranger),
+  },
+  {
+    name: 'somebody else’s builder, awaited here',
+    weight: 3,
+    run: async (at) => {
+      const built = titles(at, at.stranger.db)
+      at.saw(await titles(at, at.db), SEEDED_IDS.length)
+      at.saw(await built, SEEDED_IDS.length, at.stranger)
+    },
+  },
+  {
+    name: 'two tenants at once',
+    weight: 3,
+    run: async (at) => {
+      const [mine, theirs] = await Promise.all([titles(at, at.db), titles(at, at.stranger.db)])
+      at.saw(mine, SEEDED_IDS.length)
+      at.saw(theirs, SEEDED_IDS.length, at.stranger)
+    },
+  },
+  {
+    name: 'transaction',
+    weight: 5,
+    run: async (at) => {
+      const written: string[] = []
+      await at.db.transaction(async (tx) => {
+        written.push(await insert(at, tx))
+        at.saw(await titles(at, tx), SEEDED_IDS.length)
+        written.push(await insert(at, tx))
+      })
+      for (const title of written) at.ledger.committed(title)
+    },
+  },
+  {
+    name: 'transaction that throws',
+    weight: 4,
+    run: async (at) => {
+      const work = at.db.transaction(async (tx) => {
+        await insert(at, tx)
+        await tx.delete(at.opened.model.books)
+        throw new Undo()
+      })
+      await work.catch(undone)
+    },
+  },
+  {
+    name: 'nested transaction that is undone',
+    weight: 3,
+    run: async (at) => {
+      let kept = ''
+      await at.db.transaction(async (tx) => {
+        kept = await insert(at, tx)
+        const nested = tx.transaction(async (inner) => {
+          await insert(at, inner)
+          throw new Undo()
+        })
+        await nested.catch(undone)
+        at.saw(await titles(at, tx), SEEDED_IDS.length)
+      })
+      at.ledger.committed(kept)
+    },
+  },
+  {
+    name: 'failing statement',
+    weight: 4,
+    fails: true,
+    run: (at) => at.opened.rows(at.db, sql`select nonsense from ${at.opened.model.books}`),
+  },
+  {
+    name: 'transaction with a failing statement',
+    weight: 2,
+    fails: true,
+    run: (at) =>
+      at.db.transaction(async (tx) => {
+        await insert(at, tx)
+        await at.opened.rows(tx, sql`select nonsense from ${at.opened.model.books}`)
+      }),
+  },
+  {
+    name: 'duplicate of our own',
+    weight: 2,
+    fails: true,
+    run: (at) =>
+      at.db.insert(at.opened.model.books).values({ authorId: AUTHOR, title: `${at.marker}-seed-${SEEDED_IDS[0]}` }),
+  },
+  {
+    name: 'child of a parent that only somebody else has',
+    weight: 2,
+    fails: true,
+    run: (at) => {
+      const { marker } = at.stranger.marker === at.marker ? { marker: 'm9999' } : at.stranger
+      return at.db
+        .insert(at.opened.model.books)
+        .values({ authorId: 1000 + Number(marker.slice(1)), title: at.newTitle() })
+        .execute()
+    },
+  },
+  {
+    name: 'caller that hangs up',
+    weight: 3,
+    run: async (at) => at.drop(insert(at, at.db).then((title) => at.ledger.committed(title))),
+  },
+]

@@ -1,0 +1,106 @@
+import { drizzle } from 'drizzle-orm/node-postgres'
+import { drizzle as drizzlePglite } from 'drizzle-orm/pglite'
+import { Client } from 'pg'
+import type { DatabaseServer } from '../../src/contracts/dialect.ts'
+import type { IsolationStrategy } from '../../src/contracts/isolation.ts'
+import { createPgliteServer } from '../../src/dialects/postgres/drivers/pglite-server.ts'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
+import { adoptTables } from '../../src/sql/adopt.ts'
+import { isChaos } from '../attack/operation.ts'
+import type { TestDatabase } from '../servers/database.ts'
+import { baselineDatabase, sharedSchemas, testServer } from '../support/database.ts'
+import type { Book, Cell, Db, OpenCell, Runner } from './cell.ts'
+import * as plain from './models/postgres.ts'
+import * as shared from './models/postgres-rls.ts'
+
+/** What PostgreSQL carries. */
+export const pgStrategies: readonly IsolationStrategy[] = [namespaceStrategy('schema')]
+
+/** What the embedded one carries: it is one database. */
+export const pgliteStrategies = pgStrategies.filter(({ name }) => name !== 'database')
+
+/** A strategy on a PostgreSQL server. */
+export function pgCell(engine: string, superuserUrl: string, strategy: IsolationStrategy, poolSize = 2): Cell {
+  return cellOf(engine, strategy, async () => {
+    const database = await baselineDatabase(superuserUrl)
+    const server = testServer(database, { poolSize })
+    await server.open()
+    const killer = new Client({ connectionString: database.superUrl })
+    await killer.connect()
+    return {
+      server,
+      over: (client) => drizzle({ client: client as never }) as unknown as Db,
+      disturb: () => kill(killer, database),
+      close: async () => {
+        await killer.end()
+        await server.close()
+        await database.drop()
+      },
+    }
+  })
+}
+
+/** A strategy on an embedded PGlite. */
+export function pgliteCell(strategy: IsolationStrategy): Cell {
+  return cellOf('PGlite', strategy, async () => {
+    const server = createPgliteServer({
+      folder: undefined,
+      registrySchema: 'tenancy',
+      shared: sharedSchemas,
+      poolTimeout: 60,
+      onStatement: undefined,
+    })
+    await server.open()
+    return {
+      server,
+      over: (client) => drizzlePglite({ client: client as never }) as unknown as Db,
+      close: () => server.close(),
+    }
+  })
+}
+
+interface Opened {
+  readonly server: DatabaseServer
+  readonly over: (client: object) => Db
+  disturb?(): Promise<void>
+  close(): Promise<void>
+}
+
+function cellOf(engine: string, strategy: IsolationStrategy, openServer: () => Promise<Opened>): Cell {
+  return {
+    name: `${strategy.name} on ${engine}`,
+    strategy,
+    unqualified: strategy.name === 'prefix' ? 'nobody' : 'own',
+    returning: true,
+    open: async () => openCell(strategy, await openServer()),
+  }
+}
+
+function openCell(strategy: IsolationStrategy, { server, over, ...rest }: Opened): OpenCell {
+  const byRows = strategy.name === 'rls'
+  const { authors, books, cheapBooks, statements } = (byRows ? shared : plain) as typeof plain
+  // Adopted or not: in every other cell of PostgreSQL both work.
+  adoptTables({ authors, books, cheapBooks })
+  const target = byRows ? [shared.books.tenantId, shared.books.id] : [books.id]
+  return {
+    server,
+    model: { authors, books, cheapBooks },
+    statements,
+    drizzle: over,
+    rows: async (db, query) => (await db.execute(query)).rows,
+    upsert: (db: Runner, book: Book) =>
+      db
+        .insert(books)
+        .values(book)
+        .onConflictDoUpdate({ target: target as never, set: { title: book.title, price: book.price } }),
+    isDisturbance: isChaos,
+    ...rest,
+  }
+}
+
+/** Cancels what runs, or ends a connection, of the serving role in any of its databases. */
+async function kill(killer: Client, { appRole }: TestDatabase): Promise<void> {
+  const verb = Math.random() < 0.4 ? 'pg_terminate_backend' : 'pg_cancel_backend'
+  const prey = `select pid from pg_stat_activity where usename = $1 order by random() limit 1`
+  await killer.query(`select ${verb}(pid) from (${prey}) prey`, [appRole])
+}
