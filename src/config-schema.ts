@@ -16,9 +16,17 @@ export type AuthorizeFunction = (tenant: Tenant, request: FastifyRequest) => boo
 
 /**
  * Makes the Drizzle database of one tenant: `(client) => drizzle({ client, schema })`. The type of `client` is `never`
- * because that fits every Drizzle driver in every version. `tenant` is null for a database of no tenant.
+ * because that fits every Drizzle driver in every version.
  */
-export type DrizzleFactory = (client: never, context: { readonly tenant: Tenant | null }) => object
+export type DrizzleFactory = (client: never, context: DrizzleContext) => object
+
+/** What a {@link DrizzleFactory} is told. */
+export interface DrizzleContext {
+  /** Null for the database of the admin connection. */
+  readonly tenant: Tenant | null
+  /** This tenant's view of a query cache: `drizzle({ client, cache: cache(yours) })`. One without it is refused. */
+  readonly cache: <T extends object>(yours: T) => T
+}
 
 /** Chooses the isolation strategy of a new tenant in a hybrid. Asked once, at registration; the answer is stored. */
 export type StrategyFunction = (tenant: Pick<Tenant, 'id' | 'identifier' | 'metadata'>) => StrategyName

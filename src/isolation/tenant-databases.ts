@@ -4,9 +4,17 @@ import type { IsolationStrategy } from '../contracts/isolation.ts'
 import type { Tenant } from '../contracts/tenant.ts'
 import { currentContext, runInTransaction } from '../context.ts'
 import { tenancyError } from '../errors.ts'
+import { type CacheView, noCacheView, tenantCacheView } from './tenant-query-cache.ts'
 
 /** Makes a Drizzle database over a driver-shaped client. `tenant` is null for the admin connection. */
-export type DrizzleFactory = (client: object, context: { readonly tenant: Tenant | null }) => object
+export type DrizzleFactory = (client: object, context: FactoryContext) => object
+
+/** What a {@link DrizzleFactory} is told. */
+export interface FactoryContext {
+  readonly tenant: Tenant | null
+  /** This tenant's view of a query cache: `drizzle({ client, cache: cache(shared) })`. */
+  readonly cache: CacheView
+}
 
 /** Options of {@link createTenantDatabases}. */
 export interface TenantDatabasesOptions {
@@ -58,8 +66,11 @@ export function createTenantDatabases({
     if (moment !== 'send') assertNotForeign(id)
   }
   const build = (client: object, tenant: Tenant | null): object => {
-    const database = factory(client, { tenant })
-    assertSafe(database, client, built)
+    // Of this call only: another tenant's view would be as bad as none.
+    const cacheViews = new WeakSet<object>()
+    const cache = tenant === null ? noCacheView(cacheViews) : tenantCacheView(tenant.id, guardOf(tenant.id), cacheViews)
+    const database = factory(client, { tenant, cache })
+    assertSafe(database, client, built, cacheViews)
     built.add(database)
     return tenant === null ? database : joining(database as DrizzleDatabase, tenant.id)
   }
@@ -100,7 +111,7 @@ function assertNotForeign(id: string): void {
 }
 
 /** Refuses what would serve one tenant's rows to another however well the client is confined. */
-function assertSafe(database: object, client: object, built: WeakSet<object>): void {
+function assertSafe(database: object, client: object, built: WeakSet<object>, cacheViews: WeakSet<object>): void {
   const unsafe = (reason: string) => tenancyError('TENANCY_ERR_DRIZZLE_FACTORY', [reason])
   if (typeof database !== 'object' || database === null) throw unsafe('it must return a Drizzle database.')
   if (built.has(database))
@@ -112,7 +123,11 @@ function assertSafe(database: object, client: object, built: WeakSet<object>): v
     )
   }
   // Drizzle's query cache is keyed by SQL and parameters, without the tenant: it hands one tenant another's rows.
-  if ($cache !== undefined) throw unsafe("Drizzle's query cache does not know tenants. Leave `cache` out.")
+  if ($cache !== undefined && !(typeof $cache === 'object' && $cache !== null && cacheViews.has($cache))) {
+    throw unsafe(
+      "Drizzle's query cache does not know tenants. Write `(client, { cache }) => drizzle({ client, cache: cache(yours) })`.",
+    )
+  }
   // A replica is a database of its own, which nothing here could tell from another tenant's.
   if ($primary !== undefined) throw unsafe('`withReplicas()` is not supported.')
   if (typeof transaction !== 'function') throw unsafe('its database has no `transaction()`.')
