@@ -126,6 +126,11 @@ export const configSchema = z.object({
     'the same as `databaseUrl`',
     'The same database with the rights for DDL and the registry, without a pooler. Not for `pglite:`.',
   ),
+  pooler: choice(
+    ['none', 'transaction'],
+    'none',
+    'What is between the app and PostgreSQL. `transaction`: PgBouncer or the like in transaction mode; statements that change the session are refused.',
+  ),
   databasePoolSize: integer(20, 1, 100, 'Connections that are kept per process.'),
   databaseMaxOverflow: integer(
     0,

@@ -21,6 +21,7 @@ export function openServer(config: TenancyConfig, onStatement: ((text: string) =
   return createPgServer({
     url,
     adminUrl: config.adminDatabaseUrl.reveal(),
+    pooled: config.pooler === 'transaction',
     poolSize: config.databasePoolSize,
     maxOverflow: config.databaseMaxOverflow,
     poolTimeout: config.databasePoolTimeout,

@@ -41,6 +41,7 @@ const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: strin
   premiumTiers: [['premium'], [['gold', 'Top tier'], 'gold, Top tier', ['gold', 'Top tier']]],
   rlsSchema: ['rls', ['_rls', '_rls', '_rls']],
   prefixSchema: ['prefixed', ['p2', 'p2', 'p2']],
+  pooler: ['none', ['transaction', 'transaction', 'transaction']],
   databasePoolSize: [20, [1, '1', 1], [100, '100', 100]],
   databaseMaxOverflow: [0, [0, '0', 0], [200, '200', 200]],
   databasePoolTimeout: [30, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
@@ -87,6 +88,7 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   premiumTiers: [['premium', [''], [1]], ['["a"']],
   rlsSchema: [['', 'public', 'Rls'], ['public']],
   prefixSchema: [['', 'public', 'pg_x'], ['public']],
+  pooler: [['session', true], ['statement']],
   databasePoolSize: [
     [0, 101, 1.5, '20', Number.NaN, null],
     ['0', '101', '1.5', 'many'],

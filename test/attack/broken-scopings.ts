@@ -85,6 +85,7 @@ export const scopeThatStays: BrokenScoping = (_database, url, poolSize) => {
         scope: staying(tenant),
         scopeText: (text) => text,
         guard: open,
+        pooled: false,
         onStatement: undefined,
       }),
   }

@@ -49,6 +49,7 @@ export async function oneFlush(name: string, { database, url, scopes }: Setting)
   const server = createPgServer({
     url,
     adminUrl: database.adminUrl,
+    pooled: false,
     poolSize: POOL_SIZE,
     maxOverflow: 0,
     poolTimeout: 10,

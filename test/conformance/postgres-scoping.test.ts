@@ -250,6 +250,58 @@ for (const version of ['15', '18'] as const) {
         await single.close()
       })
 
+      it.each([
+        'set statement_timeout to 12345',
+        "/* a comment first */ set session statement_timeout to '1s'",
+        'reset all',
+        'listen mine',
+        'prepare mine as select 1',
+        'deallocate all',
+        'create temp table mine (a int)',
+        'create temporary view mine as select 1',
+        'create or replace local temporary view mine as select 1',
+      ])('destroys the connection of, or refuses behind a pooler: %s', async (text) => {
+        for (const pooled of [false, true]) {
+          const single = testServer(database, { url: urlOf(), poolSize: 1, pooled })
+          await single.open()
+          await dbOf(a, single).execute(sql`select 1`)
+          const sent = codeOf(() => dbOf(a, single).execute(sql.raw(text)))
+          if (pooled) expect(await sent).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+          else await sent
+          expect(single.stats()['serving']).toMatchObject({ total: pooled ? 1 : 0 })
+          const inside = codeOf(() => dbOf(a, single).transaction((tx) => tx.execute(sql.raw(text))))
+          if (pooled) expect(await inside).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+          else await inside
+          expect(single.stats()['serving']).toMatchObject({ total: pooled ? 1 : 0 })
+          await single.close()
+        }
+      })
+
+      it.each(['set local statement_timeout to 5000', 'set constraints all deferred', 'set transaction read only'])(
+        'lets through what ends with its transaction: %s',
+        async (text) => {
+          const single = testServer(database, { url: urlOf(), poolSize: 1, pooled: true })
+          await single.open()
+          await dbOf(a, single).transaction((tx) => tx.execute(sql.raw(text)))
+          await single.close()
+        },
+      )
+
+      it('[W51] tenants whose tables differ meanwhile never hear of a cached plan', async () => {
+        const single = testServer(database, { url: urlOf(), poolSize: 1 })
+        await single.open()
+        await single.admin.query(`alter table "${b.namespace}".items add column later text`)
+        const all = (scope: Scope) => dbOf(scope, single).execute(sql`select * from items`)
+        const prepared = [a, b].map((scope) => dbOf(scope, single).select().from(items).prepare('all_items'))
+        for (let i = 0; i < 4; i++) {
+          expect(Object.keys((await all(a)).rows[0] ?? {})).not.toContain('later')
+          expect(Object.keys((await all(b)).rows[0] ?? {})).toContain('later')
+          for (const query of prepared) await query.execute()
+        }
+        await single.admin.query(`alter table "${b.namespace}".items drop column later`)
+        await single.close()
+      })
+
       it('runs cursors and streams in their scope, closed early or not, and several statements only one by one', async () => {
         const db = dbOf(a)
         const client = await db.client.connect()

@@ -13,6 +13,7 @@ const { APP_URL = '', ADMIN_URL = '', MIGRATIONS = '', TENANT = '', STOP_AT } = 
 const server = createPgServer({
   url: APP_URL,
   adminUrl: ADMIN_URL,
+  pooled: false,
   poolSize: 2,
   maxOverflow: 0,
   poolTimeout: 5,

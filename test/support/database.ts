@@ -32,11 +32,18 @@ export async function asSuperuser<T>({ superUrl }: TestDatabase, work: (client: 
 /** A server on this database; `url` may lead through a pooler or proxy. */
 export function testServer(
   database: TestDatabase,
-  options: { url?: string; poolSize?: number; poolTimeout?: number; shared?: typeof sharedSchemas } = {},
+  options: {
+    url?: string
+    poolSize?: number
+    poolTimeout?: number
+    pooled?: boolean
+    shared?: typeof sharedSchemas
+  } = {},
 ): DatabaseServer {
   return createPgServer({
     url: options.url ?? database.appUrl,
     adminUrl: database.adminUrl,
+    pooled: options.pooled ?? false,
     poolSize: options.poolSize ?? 5,
     maxOverflow: 0,
     poolTimeout: options.poolTimeout ?? 10,

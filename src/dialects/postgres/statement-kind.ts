@@ -2,7 +2,8 @@ import { leadingKeyword, tokenize } from './lexer.ts'
 
 /** What a statement means for the scope it runs in. */
 export type StatementKind =
-  | { readonly kind: 'plain' }
+  /** `changes` says what of the session it leaves changed; only the first words are looked at. */
+  | { readonly kind: 'plain'; readonly changes?: string }
   /** CALL and DO can commit half-way and go on without the scope, unless they run in an explicit transaction. */
   | { readonly kind: 'procedure' }
   | { readonly kind: 'begin'; readonly options: string }
@@ -16,6 +17,11 @@ const PLAIN: StatementKind = Object.freeze({ kind: 'plain' })
 const COPY: StatementKind = Object.freeze({ kind: 'refused', what: 'COPY; use INSERT, or the admin connection' })
 /** It outlives its transaction, and behind a pooler its connection: the next tenant could FETCH from it. */
 const HOLD: StatementKind = Object.freeze({ kind: 'refused', what: 'a cursor WITH HOLD' })
+/** What SET changes for the transaction only. */
+const TRANSACTION_SETTINGS = new Set(['local', 'transaction', 'constraints'])
+const TEMPORARY = new Set(['temp', 'temporary'])
+/** The words that matter come first; behind them a statement may be long. */
+const LOOK_AHEAD = 400
 const PROCEDURE: StatementKind = Object.freeze({ kind: 'procedure' })
 
 /** Classifies a statement by its first word; only transaction control is read further. */
@@ -35,9 +41,35 @@ export function statementKind(text: string): StatementKind {
     case 'rollback':
     case 'abort':
       return transactionControl(text)
+    case 'set':
+      return TRANSACTION_SETTINGS.has(wordAfter(text, ['set']))
+        ? PLAIN
+        : changing('SET; SET LOCAL ends with its transaction')
+    case 'create':
+      return TEMPORARY.has(wordAfter(text, ['create', 'local', 'global', 'or', 'replace']))
+        ? changing('a temporary object')
+        : PLAIN
+    case 'reset':
+    case 'discard':
+    case 'listen':
+    case 'unlisten':
+    case 'prepare':
+    case 'deallocate':
+    case 'load':
+      return changing(leadingKeyword(text).toUpperCase())
     default:
       return PLAIN
   }
+}
+
+function changing(changes: string): StatementKind {
+  return { kind: 'plain', changes }
+}
+
+/** The first word of a statement that is none of `skipped`. */
+function wordAfter(text: string, skipped: readonly string[]): string {
+  const words = tokenize(text.slice(0, LOOK_AHEAD)).filter(({ kind }) => kind === 'word')
+  return words.map((token) => token.text.toLowerCase()).find((word) => !skipped.includes(word)) ?? ''
 }
 
 function transactionControl(text: string): StatementKind {

@@ -25,6 +25,8 @@ export interface PgServerOptions {
   readonly url: string
   /** DDL, the registry; never through a pooler. */
   readonly adminUrl: string
+  /** Whether `url` leads through a pooler in transaction mode. */
+  readonly pooled: boolean
   /** Connections kept open; more are closed when idle. */
   readonly poolSize: number
   readonly maxOverflow: number
@@ -70,6 +72,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
       scope: wireScope(shared.pg, scopeSql(scope, layout)),
       scopeText: (text: string) => scopeText(text, layout.naming),
       guard,
+      pooled: options.pooled,
       onStatement: options.onStatement,
     })
   }

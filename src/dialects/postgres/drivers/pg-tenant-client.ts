@@ -16,6 +16,8 @@ export interface TenantSession {
   readonly guard: Guard
   /** Writes the tenant's names into a statement that Drizzle built from adopted tables. */
   readonly scopeText: (text: string) => string
+  /** Whether a pooler may hand the server's session to somebody else after each transaction. */
+  readonly pooled: boolean
   /** Told the text of every statement before it is sent. */
   readonly onStatement: ((text: string) => void) | undefined
 }
@@ -108,7 +110,8 @@ export class TenantClient extends EventEmitter {
     if (statement.kind === 'begin') return this.#begin(statement.options)
     if (statement.kind === 'rollback' && this.#state === 'finished') return NOTHING_TO_ROLL_BACK
     if (statement.kind !== 'rollback') this.#session.guard()
-    if (statement.kind === 'refused') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [statement.what])
+    refuse(statement, this.#session)
+    if (statement.kind === 'plain' && statement.changes !== undefined) this.#tainted ||= true
     if (this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
     if (this.#state === 'open') return this.#inTransaction(config, statement)
     if (statement.kind === 'procedure') return this.#ownTransaction(config, statement)
@@ -205,6 +208,19 @@ export class TenantClient extends EventEmitter {
     else this.#tail.then(handOver, handOver)
     this.#tail = ended
     return submittable
+  }
+}
+
+/**
+ * Refuses what no tenant may send, and behind a pooler what it would leave in a session that is not ours to destroy.
+ * @throws TENANCY_ERR_STATEMENT_REFUSED
+ */
+export function refuse(statement: StatementKind, { pooled }: Pick<TenantSession, 'pooled'>): void {
+  if (statement.kind === 'refused') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [statement.what])
+  if (pooled && statement.kind === 'plain' && statement.changes !== undefined) {
+    throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [
+      `what outlives its transaction behind a pooler: ${statement.changes}`,
+    ])
   }
 }
 

@@ -2,7 +2,7 @@ import { tenancyError } from '../../../errors.ts'
 import { breaksConnection, statementFailure } from '../failure.ts'
 import { statementKind } from '../statement-kind.ts'
 import { changesSession } from './pg-session-commands.ts'
-import { queryConfig, TenantClient, type TenantSession } from './pg-tenant-client.ts'
+import { queryConfig, refuse, TenantClient, type TenantSession } from './pg-tenant-client.ts'
 import { checkout, type SharedPool } from './pg-pool.ts'
 import type { PgClient, PgModule, PgQueryConfig, PgResult } from './pg-types.ts'
 
@@ -73,12 +73,12 @@ function run(
     const statement = queryConfig(config, values, session.scopeText)
     const control = statementKind(statement.text)
     if (control.kind === 'procedure') return runProcedure(shared, session, statement)
-    if (control.kind === 'refused') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [control.what])
+    refuse(control, session)
     if (control.kind !== 'plain') {
       throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['transaction control on a pool; use `transaction()`'])
     }
     session.onStatement?.(statement.text)
-    return runInOneFlush(shared, session, statement)
+    return runInOneFlush(shared, session, statement, control.changes !== undefined)
   } catch (error) {
     return Promise.reject(error)
   }
@@ -94,7 +94,12 @@ async function runProcedure(shared: SharedPool, session: TenantSession, config: 
 }
 
 // Callbacks, not awaits: this is the path of every statement.
-function runInOneFlush(shared: SharedPool, session: TenantSession, config: PgQueryConfig): Promise<PgResult> {
+function runInOneFlush(
+  shared: SharedPool,
+  session: TenantSession,
+  config: PgQueryConfig,
+  tainting: boolean,
+): Promise<PgResult> {
   return new Promise((resolve, reject) => {
     checkout(shared, (failure, client) => {
       if (client === undefined) {
@@ -106,7 +111,7 @@ function runInOneFlush(shared: SharedPool, session: TenantSession, config: PgQue
         if (done) return
         done = true
         client.removeListener('error', settle)
-        client.release(verdict(client, error, result))
+        client.release(tainting || verdict(client, error, result))
         if (error) reject(statementFailure(error))
         else resolve(result as PgResult)
       }
