@@ -198,6 +198,12 @@ export const configSchema = z.object({
   registrySchema: text('tenancy', schemaName, schemaRange, 'PostgreSQL schema of the registry of tenants.'),
   rlsSchema: text('rls', schemaName, schemaRange, 'PostgreSQL schema of the tables that tenants share under `rls`.'),
   prefixSchema: text('prefixed', schemaName, schemaRange, 'PostgreSQL schema of the tables of tenants under `prefix`.'),
+  tenantColumn: text(
+    'tenant_id',
+    /^[a-z_][a-z0-9_]{0,62}$/,
+    'a-z, 0-9 and _, at most 63',
+    'Column that says whose a row is, under `rls`. Of type uuid or text; its values are tenant ids.',
+  ),
   tenantStore: record<TenantStore>('TenantStore', 'Your own registry of tenants. Default: tables in `registrySchema`.'),
   reservedIdentifiers: list(
     [...defaultReservedIdentifiers],

@@ -56,6 +56,11 @@ const table = {
   ],
   TENANCY_ERR_PROVISION_FAILED: [500, 'The tenant could not be provisioned. Nothing was left behind.'],
   TENANCY_ERR_DESTROY_INCOMPLETE: [500, 'The tenant could not be destroyed completely: %s'],
+  TENANCY_ERR_RLS_UNPROTECTABLE: [500, 'Row-level security cannot keep tenants apart here: %s'],
+  TENANCY_ERR_RLS_BYPASSED: [
+    500,
+    'Row-level security does not bind the serving role %s: %s. Serve with a role made by `fastify-tenancy roles`.',
+  ],
   TENANCY_ERR_MIGRATIONS_FOLDER: [500, 'Cannot read the migrations folder %s: %s'],
   TENANCY_ERR_MIGRATION_FAILED: [500, 'Migration %s failed at statement %s: %s'],
   TENANCY_ERR_MIGRATION_REFUSED: [500, 'Migration %s was refused at statement %s: %s'],

@@ -2,6 +2,7 @@ import type { TenancyConfig } from './config.ts'
 import type { DatabaseServer } from './contracts/dialect.ts'
 import { createPgServer } from './dialects/postgres/drivers/pg-server.ts'
 import { createPgliteServer } from './dialects/postgres/drivers/pglite-server.ts'
+import { askedStrategies } from './strategy.ts'
 
 const EMBEDDED = 'pglite:'
 
@@ -22,6 +23,7 @@ export function openServer(config: TenancyConfig, onStatement: ((text: string) =
     url,
     adminUrl: config.adminDatabaseUrl.reveal(),
     pooled: config.pooler === 'transaction',
+    strategies: askedStrategies(config),
     poolSize: config.databasePoolSize,
     maxOverflow: config.databaseMaxOverflow,
     poolTimeout: config.databasePoolTimeout,

@@ -1,6 +1,6 @@
 import type { TenancyConfig } from './config.ts'
 import type { Capabilities, IsolationStrategy, TenantToPlace } from './contracts/isolation.ts'
-import type { StrategyName } from './contracts/tenant.ts'
+import { type StrategyName, strategyNames } from './contracts/tenant.ts'
 import { tenancyError } from './errors.ts'
 import { hybridStrategy } from './isolation/hybrid.ts'
 import { namespaceStrategy } from './isolation/namespace.ts'
@@ -11,6 +11,15 @@ export interface ConfiguredStrategy {
   readonly strategy: IsolationStrategy
   /** One sentence for each strategy that another stands in for. */
   readonly notes: readonly string[]
+}
+
+/** The strategies that the configuration may ask for. */
+export function askedStrategies(config: TenancyConfig): readonly StrategyName[] {
+  if (config.isolationStrategy !== 'hybrid') return [config.isolationStrategy]
+  // A function may name any.
+  return config.chooseStrategy === undefined
+    ? [config.premiumIsolationStrategy, config.standardIsolationStrategy]
+    : strategyNames
 }
 
 /**

@@ -16,6 +16,9 @@ export interface Scope {
   readonly settings: Readonly<Record<string, string>>
 }
 
+/** The setting that row policies compare with the tenant column. */
+export const TENANT_SETTING = 'app.current_tenant'
+
 /** What a strategy may look at to place a new tenant. */
 export interface TenantToPlace extends Pick<Tenant, 'id' | 'identifier' | 'metadata'> {
   /** The strategy asked for at registration, if any. */

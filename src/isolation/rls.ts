@@ -1,8 +1,5 @@
-import type { IsolationStrategy } from '../contracts/isolation.ts'
+import { type IsolationStrategy, TENANT_SETTING } from '../contracts/isolation.ts'
 import { placementOf, scopeOf } from './scope.ts'
-
-/** The setting that row policies compare with the tenant column. */
-export const TENANT_SETTING = 'app.current_tenant'
 
 /** All tenants in the same tables, told apart by a column that the database itself checks in every statement. */
 export function rlsStrategy(): IsolationStrategy {

@@ -50,6 +50,7 @@ export async function oneFlush(name: string, { database, url, scopes }: Setting)
     url,
     adminUrl: database.adminUrl,
     pooled: false,
+    strategies: ['schema'],
     poolSize: POOL_SIZE,
     maxOverflow: 0,
     poolTimeout: 10,

@@ -14,12 +14,13 @@ const server = createPgServer({
   url: APP_URL,
   adminUrl: ADMIN_URL,
   pooled: false,
+  strategies: ['schema'],
   poolSize: 2,
   maxOverflow: 0,
   poolTimeout: 5,
   poolRecycle: 3600,
   registrySchema: 'tenancy',
-  shared: { extensionsSchema: 'extensions', rlsSchema: 'rls', prefixSchema: 'prefixed' },
+  shared: { extensionsSchema: 'extensions', rlsSchema: 'rls', prefixSchema: 'prefixed', tenantColumn: 'tenant_id' },
   onStatement: undefined,
 })
 const store = createDrizzlePostgresTenantStore({ admin: server.admin, drizzle: server.drizzle })

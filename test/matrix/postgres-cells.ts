@@ -3,8 +3,10 @@ import { drizzle as drizzlePglite } from 'drizzle-orm/pglite'
 import { Client } from 'pg'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { IsolationStrategy } from '../../src/contracts/isolation.ts'
+import type { StrategyName } from '../../src/contracts/tenant.ts'
 import { createPgliteServer } from '../../src/dialects/postgres/drivers/pglite-server.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
+import { rlsStrategy } from '../../src/isolation/rls.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
 import { isChaos } from '../attack/operation.ts'
 import type { TestDatabase } from '../servers/database.ts'
@@ -14,7 +16,7 @@ import * as plain from './models/postgres.ts'
 import * as shared from './models/postgres-rls.ts'
 
 /** What PostgreSQL carries. */
-export const pgStrategies: readonly IsolationStrategy[] = [namespaceStrategy('schema')]
+export const pgStrategies: readonly IsolationStrategy[] = [namespaceStrategy('schema'), rlsStrategy()]
 
 /** What the embedded one carries: it is one database. */
 export const pgliteStrategies = pgStrategies.filter(({ name }) => name !== 'database')
@@ -23,7 +25,7 @@ export const pgliteStrategies = pgStrategies.filter(({ name }) => name !== 'data
 export function pgCell(engine: string, superuserUrl: string, strategy: IsolationStrategy, poolSize = 2): Cell {
   return cellOf(engine, strategy, async () => {
     const database = await baselineDatabase(superuserUrl)
-    const server = testServer(database, { poolSize })
+    const server = testServer(database, { poolSize, strategies: [strategy.name as StrategyName] })
     await server.open()
     const killer = new Client({ connectionString: database.superUrl })
     await killer.connect()

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
+import type { StrategyName } from '../../src/contracts/tenant.ts'
 import type { IsolationStrategy, Scope } from '../../src/contracts/isolation.ts'
 import { createPgServer } from '../../src/dialects/postgres/drivers/pg-server.ts'
 import { rolesScript } from '../../src/dialects/postgres/roles-script.ts'
@@ -37,6 +38,7 @@ export function testServer(
     poolSize?: number
     poolTimeout?: number
     pooled?: boolean
+    strategies?: readonly StrategyName[]
     shared?: typeof sharedSchemas
   } = {},
 ): DatabaseServer {
@@ -44,6 +46,7 @@ export function testServer(
     url: options.url ?? database.appUrl,
     adminUrl: database.adminUrl,
     pooled: options.pooled ?? false,
+    strategies: options.strategies ?? ['schema'],
     poolSize: options.poolSize ?? 5,
     maxOverflow: 0,
     poolTimeout: options.poolTimeout ?? 10,
@@ -55,7 +58,12 @@ export function testServer(
 }
 
 /** The schemas that tenants share, by their default names. */
-export const sharedSchemas = { extensionsSchema: 'extensions', rlsSchema: 'rls', prefixSchema: 'prefixed' }
+export const sharedSchemas = {
+  extensionsSchema: 'extensions',
+  rlsSchema: 'rls',
+  prefixSchema: 'prefixed',
+  tenantColumn: 'tenant_id',
+}
 
 /** A guard that lets everything through. */
 export const open = (): void => {}

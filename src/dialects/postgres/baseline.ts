@@ -1,4 +1,5 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
+import { tenancyError } from '../../errors.ts'
 
 /** What the serving connection can reach without a scope, asked through that connection. */
 interface BaselineRow {
@@ -24,6 +25,8 @@ export interface Baseline {
   readonly role: string
   /** One sentence for every way in which the role reaches something without a scope. */
   readonly breaches: readonly string[]
+  /** Those of them that row policies do not bind. */
+  readonly bypasses: readonly string[]
 }
 
 /** Names the check needs. */
@@ -54,21 +57,36 @@ export async function checkBaseline(
      from pg_catalog.pg_roles r where r.rolname = current_user`,
     [registrySchema, adminRole, extensionsSchema],
   )
-  if (row === undefined) return { role: '', breaches: ['the serving role is not in pg_roles'] }
-  return { role: row.role, breaches: breachesOf(row, adminRole) }
+  if (row === undefined) return { role: '', breaches: ['the serving role is not in pg_roles'], bypasses: [] }
+  const bypasses = bypassesOf(row, adminRole)
+  return { role: row.role, breaches: [...bypasses, ...breachesOf(row)], bypasses }
 }
 
-function breachesOf(row: BaselineRow, adminRole: string): string[] {
-  const breaches: string[] = []
+/**
+ * Row policies bind neither a superuser nor BYPASSRLS, and an owner can switch them off: nobody is served then.
+ * https://www.postgresql.org/docs/current/ddl-rowsecurity.html
+ * @throws TENANCY_ERR_RLS_BYPASSED
+ */
+export function refuseBypass({ role, bypasses }: Baseline): void {
+  if (bypasses.length > 0) throw tenancyError('TENANCY_ERR_RLS_BYPASSED', [JSON.stringify(role), bypasses.join('; ')])
+}
+
+function bypassesOf(row: BaselineRow, adminRole: string): string[] {
+  const bypasses: string[] = []
   if (row.role === adminRole)
-    breaches.push('it is the admin role too: set adminDatabaseUrl and serve with a role of its own')
-  if (row.superuser) breaches.push('it is a superuser')
-  if (row.bypassrls) breaches.push('it has BYPASSRLS')
+    bypasses.push('it is the admin role too: set adminDatabaseUrl and serve with a role of its own')
+  if (row.superuser) bypasses.push('it is a superuser')
+  if (row.bypassrls) bypasses.push('it has BYPASSRLS')
+  if (row.owns) bypasses.push('it is a member of the admin role')
+  return bypasses
+}
+
+function breachesOf(row: BaselineRow): string[] {
+  const breaches: string[] = []
   if (row.createrole) breaches.push('it has CREATEROLE')
   if (row.reads_all) breaches.push('it is a member of pg_read_all_data or pg_write_all_data')
   if (row.creates) breaches.push('it can create schemas in the database')
   if (row.extensions_create) breaches.push('it can create objects in the extensions schema, which is on every path')
-  if (row.owns) breaches.push('it is a member of the admin role')
   if (row.path.length > 0) breaches.push(`its search_path is not empty (${row.path.join(', ')})`)
   if (row.public_usage) breaches.push('it can use the schema public')
   if (row.registry_usage) breaches.push('it can use the schema of the tenant registry')

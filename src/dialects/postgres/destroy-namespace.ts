@@ -1,9 +1,10 @@
 import type { AdminConnection, DestroyReport } from '../../contracts/dialect.ts'
-import type { Scope } from '../../contracts/isolation.ts'
+import { type Scope, TENANT_SETTING } from '../../contracts/isolation.ts'
 import { tenancyError } from '../../errors.ts'
-import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
-import { ledgerOf, lockNamespace, tenantMark } from './namespace-session.ts'
+import { type Layout, layoutOf } from './layout.ts'
+import { ledgerOf, lockNamespace, type NamespaceRights, protectOptions, tenantMark } from './namespace-session.ts'
 import { quoteIdentifier } from './quote.ts'
+import { destroyRows } from './rls/destroy-rows.ts'
 
 type Query = AdminConnection['query']
 
@@ -22,16 +23,18 @@ const RELATION_KINDS = [
 ] as const
 
 /**
- * Removes the schema of a tenant, or its prefixed objects, in one transaction. Nothing of anybody else goes with it: an
+ * Removes the schema of a tenant or its prefixed objects, in one transaction, or its rows in shared tables. Nothing of anybody else goes with it: an
  * object elsewhere that leans on one of these stops it.
  * @throws TENANCY_ERR_NAMESPACE_EXISTS, TENANCY_ERR_DESTROY_INCOMPLETE
  */
 export function destroyNamespace(
   admin: Pick<AdminConnection, 'transaction'>,
   scope: Scope,
-  shared: SharedSchemas,
+  rights: NamespaceRights,
 ): Promise<DestroyReport> {
-  const layout = layoutOf(scope, shared)
+  const layout = layoutOf(scope, rights.shared)
+  if (scope.strategy === 'rls')
+    return destroyRows(admin, scope.settings[TENANT_SETTING] ?? '', protectOptions(layout, rights))
   return admin.transaction(async (query) => {
     await lockNamespace(query, scope, layout)
     return layout.own ? destroySchema(query, scope, layout) : destroyPrefixed(query, scope, layout)

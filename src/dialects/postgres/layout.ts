@@ -10,6 +10,8 @@ export interface SharedSchemas {
   readonly rlsSchema: string
   /** Tables of tenants that are told apart by a prefix. */
   readonly prefixSchema: string
+  /** Column that says whose a row is, where tenants share tables. */
+  readonly tenantColumn: string
 }
 
 /** Where the objects of a scope are on PostgreSQL. */

@@ -4,6 +4,7 @@ import type { NamespaceSession } from '../../contracts/migrator.ts'
 import { tenancyError } from '../../errors.ts'
 import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
+import { protect, type ProtectOptions } from './rls/protect.ts'
 
 /** Drizzle's own journal table, so that a schema migrated by drizzle before stays known. */
 const LEDGER = '__drizzle_migrations'
@@ -54,7 +55,9 @@ export async function openNamespaceSession(
       await query(`insert into ${ledger} (hash, created_at, name) values ($1, $2, $3)`, [hash, createdAt, name])
     },
 
-    async seal() {},
+    async seal() {
+      if (scope.strategy === 'rls') await protect(query, protectOptions(layout, rights))
+    },
   } satisfies NamespaceSession)
 }
 
@@ -64,6 +67,11 @@ export async function lockNamespace(query: Query, { namespace }: Scope, { schema
   for (const name of own ? [namespace] : [schema, namespace]) {
     await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`fastify-tenancy:${name}`])
   }
+}
+
+/** What row policies need to know of the shared schema. */
+export function protectOptions({ schema }: Layout, { servingRole, shared }: NamespaceRights): ProtectOptions {
+  return { schema, column: shared.tenantColumn, ledger: LEDGER, role: servingRole ?? null }
 }
 
 /** The full name of the ledger, quoted. */

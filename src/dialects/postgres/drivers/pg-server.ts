@@ -1,9 +1,10 @@
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
+import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
-import { checkBaseline } from '../baseline.ts'
+import { checkBaseline, refuseBypass } from '../baseline.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
 import { statementFailure } from '../failure.ts'
@@ -36,6 +37,8 @@ export interface PgServerOptions {
   readonly poolRecycle: number
   /** Seconds after which `close()` cuts the connections that are still in use. Default 10. */
   readonly closeTimeout?: number
+  /** What may be asked of this server; row-level security has conditions of its own. */
+  readonly strategies: readonly StrategyName[]
   readonly registrySchema: string
   /** The schemas that tenants share. */
   readonly shared: SharedSchemas
@@ -101,6 +104,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
           extensionsSchema: options.shared.extensionsSchema,
           adminRole,
         })
+        if (options.strategies.includes('rls')) refuseBypass(baseline)
         servingRole = baseline.role === adminRole ? undefined : baseline.role
         opened = ready
         return baseline.breaches.map(
@@ -121,7 +125,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
       inTransaction(parts().admin, async (query) =>
         work(await openNamespaceSession(query, scope, { servingRole, shared: options.shared })),
       ),
-    destroy: (scope) => destroyNamespace(admin, scope, options.shared),
+    destroy: (scope) => destroyNamespace(admin, scope, { servingRole, shared: options.shared }),
     parseDdl,
 
     async ping() {

@@ -108,7 +108,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       admin.transaction(async (query) =>
         work(await openNamespaceSession(query, scope, { servingRole: PGLITE_SERVING_ROLE, shared: options.shared })),
       ),
-    destroy: (scope) => destroyNamespace(admin, scope, options.shared),
+    destroy: (scope) => destroyNamespace(admin, scope, { servingRole: PGLITE_SERVING_ROLE, shared: options.shared }),
     parseDdl,
 
     async ping() {

@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto'
+import { TENANT_SETTING } from '../../../contracts/isolation.ts'
+import { quoteIdentifier, quoteLiteral } from '../quote.ts'
+
+/** Types that a tenant column may have. */
+export const TENANT_TYPES = ['uuid', 'text', 'character varying', 'integer', 'bigint'] as const
+
+/** A policy of ours on one table. */
+export interface TenantPolicy {
+  /** Carries a hash of the rule: another rule has another name and takes its place. */
+  readonly name: string
+  readonly permissive: boolean
+  /** USING and WITH CHECK. */
+  readonly rule: string
+}
+
+/** What the names of our policies begin with. */
+export const POLICY_PREFIX = 'tenancy_'
+
+/**
+ * The current tenant in the type of the column; null without one. After a transaction-local setting has ended its value
+ * is empty and not null, hence `nullif`.
+ */
+export function currentTenant(type: string): string {
+  return `(nullif(current_setting(${quoteLiteral(TENANT_SETTING)}, true), ''))::${type}`
+}
+
+/**
+ * One permissive policy, without which nothing is visible, and one restrictive, which no other policy can widen. The
+ * sub-select is evaluated once for a statement and not once for a row; the column is not cast, or its index would be lost.
+ */
+export function tenantPolicies(column: string, type: string): readonly TenantPolicy[] {
+  const rule = `${quoteIdentifier(column)} = (select ${currentTenant(type)})`
+  const hash = createHash('sha256').update(rule).digest('hex').slice(0, 12)
+  return [
+    { name: `${POLICY_PREFIX}permit_${hash}`, permissive: true, rule },
+    { name: `${POLICY_PREFIX}restrict_${hash}`, permissive: false, rule },
+  ]
+}
+
+/** The statement that creates a policy for every command and role. */
+export function createPolicy({ name, permissive, rule }: TenantPolicy, table: string): string {
+  const kind = permissive ? 'permissive' : 'restrictive'
+  return `create policy ${quoteIdentifier(name)} on ${table} as ${kind} for all to public using (${rule}) with check (${rule})`
+}
