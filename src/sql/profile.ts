@@ -16,4 +16,15 @@ export interface SqlProfile {
   readonly maxNameBytes: number
   /** Quotes a name. */
   quoteName(name: string): string
+  readonly ddl: DdlRules
+}
+
+/** How the DDL of a database names objects. */
+export interface DdlRules {
+  /** A schema that migrations may write before their own names, and that means nothing: it is dropped. */
+  readonly ownSchema?: string
+  /** Whether an index is an object of the schema, named with it when it is dropped; else it belongs to its table. */
+  readonly indexesInSchema: boolean
+  /** Whether a new name in RENAME TO must be qualified like the old one. */
+  readonly qualifiesRenamed: boolean
 }

@@ -31,8 +31,8 @@ export function quotedNames(sql: string, profile: SqlProfile): QuotedName[] {
   return names
 }
 
-/** The offset after the string, comment or character at `at`. */
-function skip(sql: string, at: number, character: string, profile: SqlProfile): number {
+/** The offset after the string, comment or character at `at`; -1 when it is not closed. */
+export function skip(sql: string, at: number, character: string, profile: SqlProfile): number {
   if (profile.stringQuotes.includes(character)) {
     const escapes = profile.backslashes === 'always' || (profile.backslashes === 'after-e' && followsE(sql, at))
     return quotedEnd(sql, at + 1, character, escapes)
@@ -46,7 +46,8 @@ function skip(sql: string, at: number, character: string, profile: SqlProfile): 
   return at + 1
 }
 
-function quotedEnd(sql: string, from: number, close: string, escapes: boolean): number {
+/** The offset after the quote that closes what begins before `from`; -1 when none does. */
+export function quotedEnd(sql: string, from: number, close: string, escapes: boolean): number {
   for (let at = from; at < sql.length; at++) {
     const character = sql.charAt(at)
     if (character === '\\' && escapes) at++

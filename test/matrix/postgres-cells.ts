@@ -16,7 +16,11 @@ import * as plain from './models/postgres.ts'
 import * as shared from './models/postgres-rls.ts'
 
 /** What PostgreSQL carries. */
-export const pgStrategies: readonly IsolationStrategy[] = [namespaceStrategy('schema'), rlsStrategy()]
+export const pgStrategies: readonly IsolationStrategy[] = [
+  namespaceStrategy('schema'),
+  rlsStrategy(),
+  namespaceStrategy('prefix'),
+]
 
 /** What the embedded one carries: it is one database. */
 export const pgliteStrategies = pgStrategies.filter(({ name }) => name !== 'database')

@@ -1,7 +1,10 @@
 import { DdlRefusal, type DdlTemplate } from '../../contracts/migrator.ts'
+import { type NamedDdl, parseNamedDdl } from '../../sql/ddl/named-ddl.ts'
 import { type Lexeme, lexemesOf, split } from './ddl-lexemes.ts'
 import { knownNames, unqualify } from './ddl-names.ts'
 import { checkAnywhere, checkVerb, isCreatePublic, isRoutine } from './ddl-verbs.ts'
+import { layoutOf, type SharedSchemas } from './layout.ts'
+import { postgresProfile } from './profile.ts'
 
 /** The languages of a body that can be read; white space, names and strings in them follow the rules of SQL. */
 type Language = 'sql' | 'plpgsql'
@@ -20,15 +23,22 @@ export function rewriteDdl(statement: string): string {
   return rewrite(statement, 'sql', new Set())
 }
 
-/** Reads a statement once; in a schema of its own it is the same for every tenant. @throws DdlRefusal */
-export function parseDdl(statement: string): DdlTemplate {
-  const text = rewriteDdl(statement)
-  return Object.freeze({
-    render({ strategy }) {
-      if (strategy === 'prefix') throw new DdlRefusal('prefixes are not written yet')
-      return text
-    },
-  } satisfies DdlTemplate)
+/**
+ * Reads statements once. In a schema of its own the text is the same for every tenant; where tenants share one, every name
+ * gets the tenant's prefix, and less is understood: functions and triggers are refused there.
+ */
+export function createDdlParser(shared: SharedSchemas): (statement: string) => DdlTemplate {
+  return function parseDdl(statement) {
+    const text = rewriteDdl(statement)
+    let named: NamedDdl | undefined
+    return Object.freeze({
+      render(scope) {
+        if (scope.strategy !== 'prefix') return text
+        named ??= parseNamedDdl(statement, postgresProfile)
+        return named.render(layoutOf(scope, shared).naming)
+      },
+    } satisfies DdlTemplate)
+  }
 }
 
 function rewrite(text: string, language: Language, outerNames: ReadonlySet<string>): string {

@@ -11,7 +11,7 @@ import { statementFailure } from '../failure.ts'
 import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
-import { parseDdl } from '../rewrite-ddl.ts'
+import { createDdlParser } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
 import { checkout, type EndablePool, openPool, type SharedPool } from './pg-pool.ts'
@@ -126,7 +126,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         work(await openNamespaceSession(query, scope, { servingRole, shared: options.shared })),
       ),
     destroy: (scope) => destroyNamespace(admin, scope, { servingRole, shared: options.shared }),
-    parseDdl,
+    parseDdl: createDdlParser(options.shared),
 
     async ping() {
       await withClient(parts().shared, queryOn)('select 1')

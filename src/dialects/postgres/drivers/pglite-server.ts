@@ -10,7 +10,7 @@ import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { quoteIdentifier } from '../quote.ts'
-import { parseDdl } from '../rewrite-ddl.ts'
+import { createDdlParser } from '../rewrite-ddl.ts'
 import { REVOKE_SHARED } from '../roles-script.ts'
 import { scopeSql } from '../scope-sql.ts'
 import { createPgliteConnection, type OpenTransaction, type PgliteConnection } from './pglite-connection.ts'
@@ -109,7 +109,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
         work(await openNamespaceSession(query, scope, { servingRole: PGLITE_SERVING_ROLE, shared: options.shared })),
       ),
     destroy: (scope) => destroyNamespace(admin, scope, { servingRole: PGLITE_SERVING_ROLE, shared: options.shared }),
-    parseDdl,
+    parseDdl: createDdlParser(options.shared),
 
     async ping() {
       await admin.query('select 1')
