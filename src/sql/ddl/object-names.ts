@@ -137,7 +137,7 @@ class Finder {
       (word === 'column' && ['add', 'alter'].includes(before)) ||
       (word === 'add' && this.#all[at + 1]?.quoted === true)
     ) {
-      this.#columnType(word === 'add' ? at : at)
+      this.#columnType(at)
     }
   }
 
@@ -185,10 +185,9 @@ class Finder {
           .join('')} names a schema or database: a migration of a tenant names its own objects without one`,
       )
     }
-    if (!this.#aliases.has(key(lexeme.name)) || lexeme.quoted === false || role === 'name') {
-      if (this.#aliases.has(key(lexeme.name)) && role === 'object') return at + 1
-      this.#names.set(lexeme, role)
-    }
+    // A name of WITH, which is no table.
+    if (role === 'object' && this.#aliases.has(key(lexeme.name))) return at + 1
+    this.#names.set(lexeme, role)
     if (role === 'object') this.#tables.add(key(lexeme.name))
     return at + 1
   }
@@ -231,7 +230,9 @@ class Finder {
     }
     const inSchema = word !== 'index' || (this.#profile.ddl.indexesInSchema && verb !== 'create')
     let next = this.#object(at + 1, inSchema ? 'object' : 'name')
-    while (verb === 'drop' && this.#word(next) === ',') next = this.#object(next + 1, inSchema ? 'object' : 'name')
+    if (verb === 'drop') {
+      while (this.#word(next) === ',') next = this.#object(next + 1, inSchema ? 'object' : 'name')
+    }
     if (verb !== 'rename') return
     while (['to', ','].includes(this.#word(next))) next = this.#object(next + 1)
   }
