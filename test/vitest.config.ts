@@ -25,7 +25,12 @@ export default defineConfig({
       {
         extends: true,
         resolve: { alias: [{ find: /^drizzle-orm(\/.*)?$/, replacement: 'drizzle-orm-v1$1' }] },
-        test: { name: 'drizzle-1.0', include: portable },
+        // The other version attacks at full length; what confines a tenant is the same code.
+        test: {
+          name: 'drizzle-1.0',
+          include: portable,
+          env: { ATTACK_OPERATIONS: process.env['ATTACK_OPERATIONS'] ?? '2500' },
+        },
       },
     ],
   },
