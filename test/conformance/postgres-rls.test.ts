@@ -212,6 +212,20 @@ for (const name of ['postgres15', 'postgres18'] as const) {
       await on.close()
     })
 
+    it('keeps a table that somebody made by hand out of reach, until a run of the migrations protects it', async () => {
+      const on = await opened(fresh())
+      const [a, b, made] = [scope(), scope(), migration(ITEMS)]
+      await migrate(on, a, made)
+      const schema = `rls_${migrationNumber - 1}`
+      await on.admin.query(`create table "${schema}".by_hand (tenant_id uuid, id int)`)
+      await on.admin.query(`insert into "${schema}".by_hand values ('${a.tenantId}', 1)`)
+      expect(await codeOf(rows(on, b, 'select * from by_hand'))).toBe('42501')
+      await migrate(on, b, made)
+      expect(await rows(on, b, 'select * from by_hand')).toEqual([])
+      expect(await rows(on, a, 'select id from by_hand')).toEqual([{ id: 1 }])
+      await on.close()
+    })
+
     it('replaces a policy of an older rule', async () => {
       const on = await opened(fresh())
       const [tenant, made] = [scope(), migration(ITEMS)]

@@ -1,6 +1,7 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
 import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
+import type { StrategyName } from '../../contracts/tenant.ts'
 import { tenancyError } from '../../errors.ts'
 import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
@@ -101,7 +102,7 @@ async function ensureSchema(query: Query, scope: Scope, layout: Layout, rights: 
   await query(`create schema ${schema}`)
   await query(`comment on schema ${schema} is ${quoteLiteral(mark)}`)
   if (rights.servingRole === undefined) return
-  for (const grant of grants(schema, quoteIdentifier(rights.servingRole))) await query(grant)
+  for (const grant of grants(schema, quoteIdentifier(rights.servingRole), scope.strategy)) await query(grant)
 }
 
 /** Makes the ledger; true when it was not there. It is out of reach of the serving role. */
@@ -135,12 +136,15 @@ function ledgerSequence({ schema, naming }: Layout): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(`${naming.prefix}${LEDGER}_id_seq`)}`
 }
 
-/** Rows for the serving role, in what exists later. */
-function grants(schema: string, role: string): string[] {
+/**
+ * Rows for the serving role, in what exists later. Where rows need policies each table is granted by itself, once it has
+ * them: one that somebody makes by hand is out of reach.
+ */
+function grants(schema: string, role: string, strategy: StrategyName): string[] {
   const defaults = `alter default privileges in schema ${schema} grant`
   return [
     `grant usage on schema ${schema} to ${role}`,
-    `${defaults} select, insert, update, delete on tables to ${role}`,
+    ...(strategy === 'rls' ? [] : [`${defaults} select, insert, update, delete on tables to ${role}`]),
     `${defaults} usage, select, update on sequences to ${role}`,
   ]
 }

@@ -17,6 +17,8 @@ export interface SharedTable {
   readonly indexed: boolean
   /** Whether the serving role, or everybody, may TRUNCATE it, refer to it or put triggers on it. */
   readonly excessive: boolean
+  /** Whether the serving role may read and write its rows. */
+  readonly granted: boolean
   readonly policies: readonly string[]
 }
 
@@ -33,6 +35,8 @@ export function sharedTables(
        exists (select from pg_catalog.aclexplode(c.relacl) g
          where (g.grantee = 0 or g.grantee = (select oid from pg_catalog.pg_roles where rolname = $4))
            and g.privilege_type in ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')) as excessive,
+       (select count(*) from pg_catalog.aclexplode(c.relacl) g where g.grantee = (select oid from pg_catalog.pg_roles where rolname = $4)
+         and g.privilege_type in ('SELECT', 'INSERT', 'UPDATE', 'DELETE')) = 4 as granted,
        array(select p.polname::text from pg_catalog.pg_policy p where p.polrelid = c.oid order by 1) as policies
      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and not a.attisdropped
@@ -66,6 +70,18 @@ export function foreignKeys(query: Query, schema: string, column: string): Promi
      order by 1`,
     [schema, column],
   )
+}
+
+/** The views of a schema that the serving role cannot use yet. */
+export async function ungrantedViews(query: Query, schema: string, role: string): Promise<string[]> {
+  const rows = await query<{ name: string }>(
+    `select c.relname::text as name from pg_catalog.pg_class c
+     where c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $1) and c.relkind = 'v'
+       and not exists (select from pg_catalog.aclexplode(c.relacl) g
+         where g.grantee = (select oid from pg_catalog.pg_roles where rolname = $2) and g.privilege_type = 'SELECT')`,
+    [schema, role],
+  )
+  return rows.map(({ name }) => name)
 }
 
 /** Something in the schema through which rows could be reached beside the policies. */

@@ -1,7 +1,7 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { quoteIdentifier } from '../quote.ts'
-import { foreignKeys, passages, type SharedTable, sharedTables } from './catalogue.ts'
+import { foreignKeys, passages, type SharedTable, sharedTables, ungrantedViews } from './catalogue.ts'
 import { createPolicy, currentTenant, POLICY_PREFIX, TENANT_TYPES, tenantPolicies } from './policy.ts'
 
 type Query = AdminConnection['query']
@@ -39,6 +39,7 @@ export async function protect(query: Query, options: ProtectOptions): Promise<vo
     )
   }
   await closePassages(query, options)
+  await grantViews(query, options)
 }
 
 /** The statements that a table still lacks. */
@@ -61,6 +62,9 @@ function missing(table: SharedTable, type: string, { schema, column, role }: Pro
       : [`alter table ${full} alter ${tenant} set default ${currentTenant(type)}`]),
     ...(table.required === true ? [] : [`alter table ${full} alter ${tenant} set not null`]),
     ...(table.indexed ? [] : [`create index on ${full} (${tenant})`]),
+    ...(role === null || table.granted
+      ? []
+      : [`grant select, insert, update, delete on ${full} to ${quoteIdentifier(role)}`]),
     ...(table.excessive ? [`revoke truncate, references, trigger on ${full} from ${grantees}`] : []),
   ]
 }
@@ -77,6 +81,16 @@ function tenantTypeOf({ name, type }: SharedTable, { column }: ProtectOptions): 
   if (type === null) throw unprotectable(`the table ${name} has no column ${column}`)
   if ((TENANT_TYPES as readonly string[]).includes(type)) return type
   throw unprotectable(`the column ${column} of the table ${name} is ${type}; it can be ${TENANT_TYPES.join(', ')}`)
+}
+
+/** With the rights of whoever asks, a view shows what its tables show. */
+async function grantViews(query: Query, { schema, role }: ProtectOptions): Promise<void> {
+  if (role === null) return
+  for (const name of await ungrantedViews(query, schema, role)) {
+    await query(
+      `grant select, insert, update, delete on ${quoteIdentifier(schema)}.${quoteIdentifier(name)} to ${quoteIdentifier(role)}`,
+    )
+  }
 }
 
 async function closePassages(query: Query, { schema, role }: ProtectOptions): Promise<void> {

@@ -1,0 +1,43 @@
+import { sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/node-postgres'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
+import { rlsStrategy } from '../../src/isolation/rls.ts'
+import { migrateNamespace } from '../../src/migrations/runner.ts'
+import { type TestDatabase, withPort } from '../servers/database.ts'
+import { startProxy } from '../servers/proxy.ts'
+import { describeWith } from '../servers/suite.ts'
+import { baselineDatabase, open, placedScope, testServer } from '../support/database.ts'
+
+const statements = ['CREATE TABLE "items" ("tenant_id" uuid, "id" integer NOT NULL)']
+const migrations = [{ name: 'm', file: 'm.sql', hash: 'm', createdAt: 1, statements }]
+
+describeWith(['postgres18'], 'network turns on PostgreSQL', ({ postgres18 }) => {
+  let database: TestDatabase
+  beforeAll(async () => {
+    database = await baselineDatabase(postgres18.url)
+  })
+  afterAll(() => database?.drop())
+
+  it.each([namespaceStrategy('schema'), rlsStrategy(), namespaceStrategy('prefix')])(
+    '[W56] one scoped statement is one turn, a transaction is three: $name',
+    async (strategy) => {
+      const scope = placedScope(strategy)
+      const proxy = await startProxy({ target: postgres18.port, delayMs: 1 })
+      const server = testServer(database, { url: withPort(database.appUrl, proxy.port), poolSize: 1 })
+      await server.open()
+      await migrateNamespace({ server, scope, migrations })
+      const db = drizzle({ client: server.client(scope, open) as never })
+      const read = sql.raw('select count(*) from "__tenant__"."items"')
+      await db.execute(read)
+      proxy.resetCounters()
+      for (let i = 0; i < 5; i++) await db.execute(read)
+      expect(proxy.turns).toBe(5)
+      proxy.resetCounters()
+      await db.transaction((tx) => tx.execute(read))
+      expect(proxy.turns).toBe(3)
+      await server.close()
+      await proxy.stop()
+    },
+  )
+})
