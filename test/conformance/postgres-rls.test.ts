@@ -226,6 +226,15 @@ for (const name of ['postgres15', 'postgres18'] as const) {
       await on.close()
     })
 
+    it('lets a tenant draw from a shared sequence, and not set it', async () => {
+      const on = await opened(fresh())
+      const tenant = scope()
+      await migrate(on, tenant, migration(`create table counted (${TENANT}, id serial, primary key (tenant_id, id))`))
+      expect(await rows(on, tenant, 'insert into counted default values returning id')).toEqual([{ id: 1 }])
+      expect(await codeOf(rows(on, tenant, `select setval('counted_id_seq', 1)`))).toBe('42501')
+      await on.close()
+    })
+
     it('replaces a policy of an older rule', async () => {
       const on = await opened(fresh())
       const [tenant, made] = [scope(), migration(ITEMS)]

@@ -145,6 +145,7 @@ function grants(schema: string, role: string, strategy: StrategyName): string[] 
   return [
     `grant usage on schema ${schema} to ${role}`,
     ...(strategy === 'rls' ? [] : [`${defaults} select, insert, update, delete on tables to ${role}`]),
-    `${defaults} usage, select, update on sequences to ${role}`,
+    // A shared sequence must not be set back by one of those who draw from it.
+    `${defaults} usage${strategy === 'rls' ? '' : ', select, update'} on sequences to ${role}`,
   ]
 }
