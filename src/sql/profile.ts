@@ -23,6 +23,8 @@ export interface SqlProfile {
 export interface DdlRules {
   /** A schema that migrations may write before their own names, and that means nothing: it is dropped. */
   readonly ownSchema?: string
+  /** Whether an unquoted name stands for its lower-case form. */
+  readonly foldsNames: boolean
   /** Whether an index is an object of the schema, named with it when it is dropped; else it belongs to its table. */
   readonly indexesInSchema: boolean
   /** Whether a new name in RENAME TO must be qualified like the old one. */

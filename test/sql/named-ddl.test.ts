@@ -26,6 +26,8 @@ describe('PostgreSQL', () => {
     ],
     ['CREATE TABLE IF NOT EXISTS "public"."a" ("id" int)', 'CREATE TABLE IF NOT EXISTS "s"."p__a" ("id" int)'],
     ['CREATE TABLE a (id int)', 'CREATE TABLE "s"."p__a" (id int)'],
+    ['create table Public.ORDERS (ID int)', 'create table "s"."p__orders" (ID int)'],
+    ['CREATE TABLE "Orders" ("ID" int)', 'CREATE TABLE "s"."p__Orders" ("ID" int)'],
     [`CREATE TYPE "public"."mood" AS ENUM('ok', 'mood')`, `CREATE TYPE "s"."p__mood" AS ENUM('ok', 'mood')`],
     [
       `CREATE TABLE "a" ("m" "mood" DEFAULT 'ok'::"mood" NOT NULL, "l" "mood"[], "n" "public"."mood")`,
@@ -116,6 +118,7 @@ describe('PostgreSQL', () => {
 
 describe('MySQL', () => {
   it.each([
+    ['DROP TABLE Orders', 'DROP TABLE `s`.`p__Orders`'],
     ['ALTER TABLE `a` RENAME TO `b`', 'ALTER TABLE `s`.`p__a` RENAME TO `s`.`p__b`'],
     ['RENAME TABLE `a` TO `b`, `c` TO `d`', 'RENAME TABLE `s`.`p__a` TO `s`.`p__b`, `s`.`p__c` TO `s`.`p__d`'],
     ['DROP INDEX `i` ON `a`', 'DROP INDEX `p__i` ON `s`.`p__a`'],

@@ -13,7 +13,7 @@ export const mysqlLike: SqlProfile = {
   dollarStrings: false,
   maxNameBytes: 64,
   quoteName: (name) => `\`${name.replaceAll('`', '``')}\``,
-  ddl: { indexesInSchema: false, qualifiesRenamed: true },
+  ddl: { foldsNames: false, indexesInSchema: false, qualifiesRenamed: true },
 }
 
 /** SQLite's rules. */
@@ -26,5 +26,5 @@ export const sqliteLike: SqlProfile = {
   dollarStrings: false,
   maxNameBytes: 128,
   quoteName: (name) => `"${name.replaceAll('"', '""')}"`,
-  ddl: { indexesInSchema: true, qualifiesRenamed: false },
+  ddl: { foldsNames: false, indexesInSchema: true, qualifiesRenamed: false },
 }

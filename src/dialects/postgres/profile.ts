@@ -11,5 +11,5 @@ export const postgresProfile: SqlProfile = Object.freeze({
   dollarStrings: true,
   maxNameBytes: 63,
   quoteName: quoteIdentifier,
-  ddl: { ownSchema: 'public', indexesInSchema: true, qualifiesRenamed: false },
+  ddl: { ownSchema: 'public', foldsNames: true, indexesInSchema: true, qualifiesRenamed: false },
 })

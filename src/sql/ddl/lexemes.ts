@@ -45,7 +45,7 @@ export function lexemesOf(sql: string, profile: SqlProfile): Lexeme[] {
       const word = matchAt(WORD, sql, at)
       const plain = word ?? matchAt(NUMBER, sql, at)
       if (plain !== undefined) {
-        push(at, at + plain.length, word === undefined ? {} : { word: word.toLowerCase(), name: word })
+        push(at, at + plain.length, word === undefined ? {} : { word: word.toLowerCase(), name: nameOf(word, profile) })
         at += plain.length
         continue
       }
@@ -61,6 +61,11 @@ export function lexemesOf(sql: string, profile: SqlProfile): Lexeme[] {
     }
   }
   return lexemes
+}
+
+/** Only ASCII folds, as in PostgreSQL: `toLowerCase` alone would make a `k` of the Kelvin sign. */
+function nameOf(word: string, { ddl }: SqlProfile): string {
+  return ddl.foldsNames ? word.replace(/[A-Z]+/g, (letters) => letters.toLowerCase()) : word
 }
 
 function matchAt(pattern: RegExp, sql: string, at: number): string | undefined {
