@@ -6,15 +6,21 @@ export interface SqlProfile {
   readonly stringQuotes: string
   /** Whether a backslash in a string hides the next character: always, never, or only after the prefix E. */
   readonly backslashes: 'always' | 'never' | 'after-e'
+  /** Whether E'' B'' X'' N'' U&'' U&"" are one token, and a string goes on behind a line break. Default: no. */
+  readonly prefixedStrings?: boolean
   /** Whether block comments nest. */
   readonly nestedComments: boolean
-  /** Whether `#` begins a comment, and `--` only before white space. */
+  /** MySQL's comments: `#` begins one, `--` only before white space, and what follows `/*!` is run. */
   readonly hashComments: boolean
-  /** Whether `$tag$ … $tag$` is a string. */
+  /** The characters that end a comment begun by `--`. Default: the line feed alone. */
+  readonly lineEnds?: string
+  /** Whether `$tag$ … $tag$` is a string, and `$1` a parameter. */
   readonly dollarStrings: boolean
+  /** Whether a run of operator characters is one operator; else each stands alone, the default. */
+  readonly longOperators?: boolean
   /** Longest name, in bytes of UTF-8. */
   readonly maxNameBytes: number
-  /** Quotes a name. */
+  /** Quotes a name. @throws TENANCY_ERR_STATEMENT_REFUSED when it holds NUL */
   quoteName(name: string): string
   readonly ddl: DdlRules
 }
@@ -29,4 +35,8 @@ export interface DdlRules {
   readonly indexesInSchema: boolean
   /** Whether a new name in RENAME TO must be qualified like the old one. */
   readonly qualifiesRenamed: boolean
+  /** Whether types, sequences and policies can be of the user's own. Default: no. */
+  readonly namedTypes?: boolean
+  /** Whether later migrations name a constraint that was made without a name (`orders_pkey`). Default: no. */
+  readonly namesConstraints?: boolean
 }

@@ -1,3 +1,4 @@
+import { blockCommentEnd, isLineComment, lineEnd, NOT_FOUND, quotedEnd } from './characters.ts'
 import type { SqlProfile } from './profile.ts'
 
 /** A quoted name in SQL text. */
@@ -7,7 +8,6 @@ export interface QuotedName {
   readonly end: number
 }
 
-const NOT_FOUND = -1
 const DOLLAR_DELIMITER = /\$(?:[A-Za-z_\x80-\uffff][A-Za-z0-9_\x80-\uffff]*)?\$/y
 
 /**
@@ -32,56 +32,20 @@ export function quotedNames(sql: string, profile: SqlProfile): QuotedName[] {
 }
 
 /** The offset after the string, comment or character at `at`; -1 when it is not closed. */
-export function skip(sql: string, at: number, character: string, profile: SqlProfile): number {
+function skip(sql: string, at: number, character: string, profile: SqlProfile): number {
   if (profile.stringQuotes.includes(character)) {
     const escapes = profile.backslashes === 'always' || (profile.backslashes === 'after-e' && followsE(sql, at))
     return quotedEnd(sql, at + 1, character, escapes)
   }
-  if (character === '-' && sql.charAt(at + 1) === '-') {
-    return profile.hashComments && !/^\s?$/.test(sql.charAt(at + 2)) ? at + 2 : lineEnd(sql, at)
-  }
-  if (character === '#' && profile.hashComments) return lineEnd(sql, at)
-  if (character === '/' && sql.charAt(at + 1) === '*') return commentEnd(sql, at + 2, profile.nestedComments)
+  if (isLineComment(sql, at, profile)) return lineEnd(sql, at, profile)
+  if (character === '/' && sql.charAt(at + 1) === '*') return blockCommentEnd(sql, at, profile)
   if (character === '$' && profile.dollarStrings) return dollarEnd(sql, at)
   return at + 1
-}
-
-/** The offset after the quote that closes what begins before `from`; -1 when none does. */
-export function quotedEnd(sql: string, from: number, close: string, escapes: boolean): number {
-  for (let at = from; at < sql.length; at++) {
-    const character = sql.charAt(at)
-    if (character === '\\' && escapes) at++
-    else if (character === close) {
-      if (sql.charAt(at + 1) !== close) return at + 1
-      at++
-    }
-  }
-  return NOT_FOUND
 }
 
 /** `E'…'`, where the E is no end of a longer word. */
 function followsE(sql: string, at: number): boolean {
   return /[eE]/.test(sql.charAt(at - 1)) && !/[\w$\x80-\uffff]/.test(sql.charAt(at - 2))
-}
-
-function lineEnd(sql: string, from: number): number {
-  for (let at = from; at < sql.length; at++) {
-    const character = sql.charAt(at)
-    if (character === '\n' || character === '\r') return at
-  }
-  return sql.length
-}
-
-function commentEnd(sql: string, from: number, nested: boolean): number {
-  let depth = 1
-  for (let at = from; at < sql.length; at++) {
-    if (sql.startsWith('*/', at)) depth--
-    else if (nested && sql.startsWith('/*', at)) depth++
-    else continue
-    at++
-    if (depth === 0) return at + 1
-  }
-  return NOT_FOUND
 }
 
 function dollarEnd(sql: string, at: number): number {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { prefixedName } from '../../src/sql/naming.ts'
 import { quotedNames } from '../../src/sql/quoted-names.ts'
 import { createTextScoper } from '../../src/sql/scoped-text.ts'
-import { mysqlLike, postgresProfile, sqliteLike } from './profiles.ts'
+import { mysqlProfile, postgresProfile, sqliteProfile } from './profiles.ts'
 
 const schema = { qualifier: ['acme'], prefix: '' }
 const prefix = { qualifier: ['shared'], prefix: 't1__' }
@@ -40,11 +40,11 @@ describe('quotedNames', () => {
     ['/* `no` /* `no` */ `yes`', ['yes']],
     ['select $$ `yes` $$', ['yes']],
   ])('of MySQL: %s', (sql, expected) => {
-    expect(names(sql, mysqlLike)).toEqual(expected)
+    expect(names(sql, mysqlProfile)).toEqual(expected)
   })
 
   it('of SQLite, in all its quotes', () => {
-    expect(names(`select [a b], "c", \`d\`, '[no]', 'back\\', "e"`, sqliteLike)).toEqual(['a b', 'c', 'd', 'e'])
+    expect(names(`select [a b], "c", \`d\`, '[no]', 'back\\', "e"`, sqliteProfile)).toEqual(['a b', 'c', 'd', 'e'])
   })
 })
 

@@ -1,18 +1,16 @@
 import { DdlRefusal } from '../../contracts/migrator.ts'
-import { type Naming, prefixedName } from '../naming.ts'
+import type { Naming } from '../naming.ts'
 import type { SqlProfile } from '../profile.ts'
-import { tenantName } from '../scoped-text.ts'
-import { type Lexeme, lexemesOf } from './lexemes.ts'
-import { findNames, type FoundName } from './object-names.ts'
+import { readBlock } from './blocks.ts'
+import { type Lexeme, lexemesOf, splitStatements } from './lexemes.ts'
+import type { Edit } from './reader.ts'
+import { readStatement } from './statements.ts'
 
 /** A piece of a migration in which the tenant's own names are known. */
 export interface NamedDdl {
-  /** The same with the names of one tenant. */
+  /** The same with the names of one tenant; empty when there is nothing to run. */
   render(naming: Naming): string
 }
-
-/** What a migration may do where names are written into the text. */
-const VERBS = new Set('create alter drop insert update delete comment truncate rename with replace'.split(' '))
 
 /**
  * Reads one piece of the user's migrations, one or more statements, and finds every name of an object of the tenant's own:
@@ -23,53 +21,48 @@ const VERBS = new Set('create alter drop insert update delete comment truncate r
  * @throws DdlRefusal
  */
 export function parseNamedDdl(sql: string, profile: SqlProfile): NamedDdl {
-  const statements = splitStatements(lexemesOf(sql, profile))
+  const lexemes = lexemesOf(sql, profile)
+  refuseJoined(lexemes)
+  const statements = splitStatements(lexemes)
   const kept = statements.filter((statement) => !makesOwnSchema(statement, profile))
-  const names: FoundName[] = []
-  const dropped: Lexeme[] = statements.filter((statement) => !kept.includes(statement)).flat()
-  for (const statement of kept) {
-    const verb = statement[0]?.word ?? ''
-    if (!VERBS.has(verb)) throw new DdlRefusal(`a statement that begins with ${statement[0]?.text.slice(0, 40) ?? ''}`)
-    const found = findNames(statement, profile)
-    names.push(...found.names)
-    dropped.push(...found.dropped)
-  }
-  const cuts = [...names, ...dropped.map((lexeme) => ({ lexeme, role: 'nothing' as const }))]
-  cuts.sort((one, other) => one.lexeme.start - other.lexeme.start)
-  return Object.freeze({
-    render(naming: Naming) {
-      if (kept.length === 0) return ''
-      let text = ''
-      let from = 0
-      for (const { lexeme, role } of cuts) {
-        text += sql.slice(from, lexeme.start)
-        if (role !== 'nothing') text += written(lexeme.name ?? '', role, naming, profile)
-        from = lexeme.end
-      }
-      return text + sql.slice(from)
-    },
+  const edits = statements.flatMap((statement) => {
+    if (!kept.includes(statement)) return statement.map(({ start, end }) => ({ start, end, write: () => '' }))
+    return readBlock(statement, profile) ?? readStatement(statement, profile)
   })
+  // Nothing but semicolons would be left.
+  if (kept.length === 0) return Object.freeze({ render: () => '' })
+  const sorted = edits.toSorted((one, other) => one.start - other.start)
+  return Object.freeze({ render: (naming) => written(sql, sorted, naming) } satisfies NamedDdl)
 }
 
-function written(name: string, role: 'object' | 'name', naming: Naming, profile: SqlProfile): string {
-  if (role === 'object') return tenantName(name, naming, profile)
-  const { prefix } = naming
-  return profile.quoteName(prefix === '' ? name : prefixedName(prefix, name, profile.maxNameBytes))
-}
-
-function splitStatements(lexemes: readonly Lexeme[]): Lexeme[][] {
-  const statements: Lexeme[][] = [[]]
-  for (const lexeme of lexemes) {
-    if (lexeme.word === ';') statements.push([])
-    else statements.at(-1)?.push(lexeme)
+function written(sql: string, edits: readonly Edit[], naming: Naming): string {
+  let text = ''
+  let from = 0
+  for (const { start, end, write } of edits) {
+    if (start < from) throw new DdlRefusal('one name was read twice')
+    text += sql.slice(from, start) + write(naming)
+    from = end
   }
-  return statements.filter((statement) => statement.length > 0)
+  return text + sql.slice(from)
+}
+
+/** `2fa` is one name to MySQL, and a number and a word to others. */
+function refuseJoined(lexemes: readonly Lexeme[]): void {
+  for (const [at, { start, text, word, name }] of lexemes.entries()) {
+    const before = lexemes[at - 1]
+    if (name === undefined || word === '' || before?.end !== start || !/^[.\d]/.test(before.text)) continue
+    if (before.text !== '.') throw new DdlRefusal(`the name ${before.text}${text}: quote it`)
+  }
 }
 
 /** `CREATE SCHEMA "public"`, which drizzle-kit may write and which means nothing here. */
 function makesOwnSchema(statement: readonly Lexeme[], { ddl }: SqlProfile): boolean {
   const words = statement.filter(({ word }) => !['if', 'not', 'exists'].includes(word))
   return (
-    words.length === 3 && words[0]?.word === 'create' && words[1]?.word === 'schema' && words[2]?.name === ddl.ownSchema
+    words.length === 3 &&
+    words[0]?.word === 'create' &&
+    words[1]?.word === 'schema' &&
+    ddl.ownSchema !== undefined &&
+    words[2]?.name === ddl.ownSchema
   )
 }
