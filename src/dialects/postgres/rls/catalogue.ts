@@ -2,6 +2,27 @@ import type { AdminConnection } from '../../../contracts/dialect.ts'
 
 type Query = AdminConnection['query']
 
+/** Which schema to look at, and for whom. */
+export interface SharedSchema {
+  readonly schema: string
+  /** The column that says whose a row is. */
+  readonly column: string
+  /** The ledger's name: no tenant has rows in it. */
+  readonly ledger: string
+  /** The serving role; null when the admin connection serves too. */
+  readonly role: string | null
+}
+
+/** A policy, as the catalogue has it. */
+export interface StoredPolicy {
+  readonly name: string
+  readonly permissive: boolean
+  /** Whether it is for every command and every role. */
+  readonly general: boolean
+  readonly using: string | null
+  readonly check: string | null
+}
+
 /** A table of the shared schema, as the catalogue has it. */
 export interface SharedTable {
   readonly name: string
@@ -13,33 +34,37 @@ export interface SharedTable {
   readonly type: string | null
   readonly required: boolean | null
   readonly default: string | null
-  /** Whether an index begins with the tenant column. */
+  /** Whether an index begins with the tenant column; a partition gets its parent's. */
   readonly indexed: boolean
-  /** Whether the serving role, or everybody, may TRUNCATE it, refer to it or put triggers on it. */
-  readonly excessive: boolean
+  /** Rights of the serving role, or of everybody, that row policies do not govern: TRUNCATE, REFERENCES, TRIGGER, MAINTAIN. */
+  readonly excess: readonly string[]
   /** Whether the serving role may read and write its rows. */
   readonly granted: boolean
-  readonly policies: readonly string[]
+  /** Whether the serving role is its owner, or a member of the role that is. */
+  readonly owned: boolean
+  readonly policies: readonly StoredPolicy[]
 }
 
 /** Every table of a schema but the ledger. */
-export function sharedTables(
-  query: Query,
-  at: { schema: string; column: string; ledger: string; role: string | null },
-) {
+export function sharedTables(query: Query, at: SharedSchema): Promise<SharedTable[]> {
   return query<SharedTable>(
     `select c.relname::text as name, c.relkind::text as kind, c.relrowsecurity as enabled, c.relforcerowsecurity as forced,
        a.atttypid::regtype::text as type, a.attnotnull as required,
        (select pg_catalog.pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d where d.adrelid = c.oid and d.adnum = a.attnum) as default,
-       exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indkey[0] = a.attnum and i.indpred is null and i.indisvalid) as indexed,
-       exists (select from pg_catalog.aclexplode(c.relacl) g
-         where (g.grantee = 0 or g.grantee = (select oid from pg_catalog.pg_roles where rolname = $4))
-           and g.privilege_type in ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')) as excessive,
-       (select count(*) from pg_catalog.aclexplode(c.relacl) g where g.grantee = (select oid from pg_catalog.pg_roles where rolname = $4)
-         and g.privilege_type in ('SELECT', 'INSERT', 'UPDATE', 'DELETE')) = 4 as granted,
-       array(select p.polname::text from pg_catalog.pg_policy p where p.polrelid = c.oid order by 1) as policies
+       c.relispartition or exists (select from pg_catalog.pg_index i
+         where i.indrelid = c.oid and i.indkey[0] = a.attnum and i.indpred is null and i.indisvalid) as indexed,
+       array(select distinct g.privilege_type from pg_catalog.aclexplode(c.relacl) g
+         where (g.grantee = 0 or g.grantee = r.oid) and g.privilege_type in ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN') order by 1) as excess,
+       (select count(*) from pg_catalog.aclexplode(c.relacl) g
+         where g.grantee = r.oid and g.privilege_type in ('SELECT', 'INSERT', 'UPDATE', 'DELETE')) = 4 as granted,
+       coalesce(pg_catalog.pg_has_role(r.oid, c.relowner, 'MEMBER'), false) as owned,
+       (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
+           'name', p.polname, 'permissive', p.polpermissive, 'general', p.polcmd = '*' and p.polroles = '{0}',
+           'using', pg_catalog.pg_get_expr(p.polqual, p.polrelid), 'check', pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)
+         ) order by p.polname), '[]') from pg_catalog.pg_policy p where p.polrelid = c.oid) as policies
      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and not a.attisdropped
+     left join pg_catalog.pg_roles r on r.rolname = $4
      where n.nspname = $1 and c.relkind in ('r', 'p') and c.relname <> $3
      order by c.relname`,
     [at.schema, at.column, at.ledger, at.role],
@@ -56,7 +81,7 @@ export interface ForeignKey {
 }
 
 /** The foreign keys inside a schema. */
-export function foreignKeys(query: Query, schema: string, column: string): Promise<ForeignKey[]> {
+export function foreignKeys(query: Query, { schema, column }: SharedSchema): Promise<ForeignKey[]> {
   return query<ForeignKey>(
     `select k.conname::text as name, child.relname::text as child, parent.relname::text as parent,
        exists (select from rows from (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) pair(own, other)
@@ -73,7 +98,8 @@ export function foreignKeys(query: Query, schema: string, column: string): Promi
 }
 
 /** The views of a schema that the serving role cannot use yet. */
-export async function ungrantedViews(query: Query, schema: string, role: string): Promise<string[]> {
+export async function ungrantedViews(query: Query, { schema, role }: SharedSchema): Promise<string[]> {
+  if (role === null) return []
   const rows = await query<{ name: string }>(
     `select c.relname::text as name from pg_catalog.pg_class c
      where c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $1) and c.relkind = 'v'
@@ -84,43 +110,14 @@ export async function ungrantedViews(query: Query, schema: string, role: string)
   return rows.map(({ name }) => name)
 }
 
-/** Something in the schema through which rows could be reached beside the policies. */
-export interface Passage {
-  readonly name: string
-  readonly kind: 'view' | 'materialized view' | 'function' | 'foreign table' | 'child elsewhere'
-}
-
-/** Views with the rights of their owner, materialized views that can be read, SECURITY DEFINER functions and the like. */
-export function passages(query: Query, schema: string, role: string | null): Promise<Passage[]> {
-  return query<Passage>(
-    `with here as (select oid from pg_catalog.pg_namespace where nspname = $1)
-     select c.relname::text as name, 'view' as kind from pg_catalog.pg_class c
-       where c.relnamespace in (select oid from here) and c.relkind = 'v'
-         and not coalesce('security_invoker=true' = any (c.reloptions) or 'security_invoker=on' = any (c.reloptions), false)
-     union all
-     select c.relname::text, case c.relkind when 'm' then 'materialized view' else 'foreign table' end from pg_catalog.pg_class c
-       where c.relnamespace in (select oid from here) and c.relkind in ('m', 'f')
-         and exists (select from pg_catalog.aclexplode(c.relacl) g
-           where g.grantee = 0 or g.grantee = (select oid from pg_catalog.pg_roles where rolname = $2))
-     union all
-     select p.proname::text, 'function' from pg_catalog.pg_proc p where p.pronamespace in (select oid from here) and p.prosecdef
-     union all
-     select c.relname::text, 'child elsewhere' from pg_catalog.pg_inherits i
-       join pg_catalog.pg_class parent on parent.oid = i.inhparent join pg_catalog.pg_class c on c.oid = i.inhrelid
-       where parent.relnamespace in (select oid from here) and c.relnamespace <> parent.relnamespace and c.relkind in ('r', 'p')
-     order by 1`,
-    [schema, role],
-  )
-}
-
-/** Unique indexes without the tenant column: they tell one tenant what another one has. */
-export function oracles(query: Query, schema: string, column: string): Promise<{ table: string; index: string }[]> {
+/** Unique indexes and exclusion constraints without the tenant column: by their error one tenant learns what another has. */
+export function oracles(query: Query, { schema, column }: SharedSchema): Promise<{ table: string; index: string }[]> {
   return query<{ table: string; index: string }>(
     `select t.relname::text as table, x.relname::text as index from pg_catalog.pg_index i
      join pg_catalog.pg_class t on t.oid = i.indrelid join pg_catalog.pg_class x on x.oid = i.indexrelid
      join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attname = $2
      where t.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $1)
-       and i.indisunique and not (a.attnum = any (i.indkey::int2[]))
+       and (i.indisunique or i.indisexclusion) and not (a.attnum = any (i.indkey::int2[])) and not x.relispartition
      order by 1, 2`,
     [schema, column],
   )

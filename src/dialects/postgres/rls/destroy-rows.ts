@@ -2,13 +2,15 @@ import type { AdminConnection, DestroyReport } from '../../../contracts/dialect.
 import { TENANT_SETTING } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
 import { quoteIdentifier } from '../quote.ts'
-import { type ForeignKey, foreignKeys, type SharedTable, sharedTables } from './catalogue.ts'
-import type { ProtectOptions } from './protect.ts'
+import { type ForeignKey, foreignKeys, type SharedSchema, type SharedTable, sharedTables } from './catalogue.ts'
 
 type Query = AdminConnection['query']
 
 /** Rows of one DELETE: more would hold locks and grow the log for long. */
 const CHUNK = 5000
+
+/** A row that stays is referred to by something that is not the tenant's. */
+const FOREIGN_KEY_VIOLATION = '23503'
 
 /**
  * Deletes every row of one tenant from the shared tables: children before parents, in chunks, each in a transaction of its
@@ -19,7 +21,7 @@ const CHUNK = 5000
 export async function destroyRows(
   admin: Pick<AdminConnection, 'transaction'>,
   tenant: string,
-  options: ProtectOptions,
+  at: SharedSchema,
 ): Promise<DestroyReport> {
   const asTenant = <T>(work: (query: Query) => Promise<T>): Promise<T> =>
     admin.transaction(async (query) => {
@@ -27,44 +29,56 @@ export async function destroyRows(
       return work(query)
     })
   const { tables, keys } = await asTenant(async (query) => ({
-    tables: await sharedTables(query, options),
-    keys: await foreignKeys(query, options.schema, options.column),
+    // One without the column, made by hand, has no tenant's rows.
+    tables: (await sharedTables(query, at)).filter(({ type }) => type !== null),
+    keys: await foreignKeys(query, at),
   }))
   const groups = childrenFirst(
     tables.map(({ name }) => name),
     keys,
   )
-  const statements = statementsOf(tables, keys, options)
+  const statements = statementsOf(tables, keys, at)
   let rows = 0
   for (const group of groups) {
     const text = statements.remove(group)
     // Tables that refer to each other go in one statement: keys are checked at its end.
     for (let removed = -1; removed !== 0; ) {
-      removed = await asTenant(async (query) => Number((await query<{ n: string }>(text, [tenant]))[0]?.n ?? 0))
+      removed = await asTenant((query) => countOf(query, text, tenant)).catch(referredTo)
       rows += removed
     }
   }
   const left = await asTenant(async (query) => {
     let sum = 0
-    for (const table of tables)
-      sum += Number((await query<{ n: string }>(statements.count(table), [tenant]))[0]?.n ?? 0)
+    for (const table of tables) sum += await countOf(query, statements.count(table), tenant)
     return sum
   })
   if (left > 0) throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', [`${left} rows are left`])
   return { objects: 0, rows }
 }
 
-function statementsOf(tables: readonly SharedTable[], keys: readonly ForeignKey[], { schema, column }: ProtectOptions) {
+async function countOf(query: Query, text: string, tenant: string): Promise<number> {
+  const [row] = await query<{ n: string }>(text, [tenant])
+  return Number(row?.n ?? 0)
+}
+
+function referredTo(error: unknown): never {
+  if ((error as { code?: unknown }).code !== FOREIGN_KEY_VIOLATION) throw error
+  throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', ["something that is not the tenant's refers to its rows"], error)
+}
+
+function statementsOf(tables: readonly SharedTable[], keys: readonly ForeignKey[], { schema, column }: SharedSchema) {
   const full = (name: string) => `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`
   const typeOf = (name: string) => tables.find((table) => table.name === name)?.type ?? 'uuid'
   const selfReferring = (name: string) => keys.some(({ child, parent }) => child === name && parent === name)
-  const partitioned = (name: string) => tables.some((table) => table.name === name && table.kind === 'p')
   const own = (name: string) => `${quoteIdentifier(column)} = ($1::text)::${typeOf(name)}`
   return {
     count: ({ name }: SharedTable) => `select count(*) as n from only ${full(name)} where ${own(name)}`,
-    /** One statement for a group; a table that nothing ties to others of its tenant's rows goes in chunks. */
+    /**
+     * One statement for a group; a table that nothing ties to others of its tenant's rows goes in chunks. The same ctid in
+     * several partitions is no matter: only rows of the tenant go.
+     */
     remove(group: readonly string[]): string {
-      const whole = group.length > 1 || group.some((name) => selfReferring(name) || partitioned(name))
+      const whole = group.length > 1 || group.some(selfReferring)
       const chunk = (name: string) =>
         whole
           ? `delete from ${full(name)} where ${own(name)} returning 1`

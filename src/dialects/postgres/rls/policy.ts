@@ -43,3 +43,19 @@ export function createPolicy({ name, permissive, rule }: TenantPolicy, table: st
   const kind = permissive ? 'permissive' : 'restrictive'
   return `create policy ${quoteIdentifier(name)} on ${table} as ${kind} for all to public using (${rule}) with check (${rule})`
 }
+
+/**
+ * Whether PostgreSQL's own writing of an expression is this one of ours. It adds parentheses, casts of constants and a
+ * name for the sub-select; expressions as plain as ours mean the same without any of them.
+ */
+export function isSameExpression(written: string | null, ours: string): boolean {
+  return written !== null && plain(written) === plain(ours)
+}
+
+function plain(expression: string): string {
+  return expression
+    .replaceAll(/ AS "?nullif"?/g, '')
+    .replaceAll(/::[a-z ]+/g, '')
+    .replaceAll(/[()\s"]/g, '')
+    .toLowerCase()
+}

@@ -1,0 +1,67 @@
+import { randomUUID } from 'node:crypto'
+import { sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/node-postgres'
+import type { DatabaseServer } from '../../src/contracts/dialect.ts'
+import type { Scope } from '../../src/contracts/isolation.ts'
+import type { Migration } from '../../src/contracts/migrator.ts'
+import { rlsStrategy } from '../../src/isolation/rls.ts'
+import { migrateNamespace } from '../../src/migrations/runner.ts'
+import type { TestDatabase } from '../servers/database.ts'
+import { open, placedScope, sharedSchemas, testServer } from './database.ts'
+
+/** A table as drizzle-kit writes it for tenants that share it. */
+export const ITEMS =
+  'create table items (tenant_id uuid not null, id int not null, owner text, primary key (tenant_id, id))'
+
+/** A migration of these statements, under a name of its own. */
+export function migrationOf(...statements: readonly string[]): Migration {
+  const name = randomUUID()
+  return { name, file: `${name}.sql`, hash: name, createdAt: 1, statements }
+}
+
+/** A shared schema of its own, with two tenants. */
+export interface RlsBed {
+  readonly server: DatabaseServer
+  readonly schema: string
+  readonly shared: typeof sharedSchemas
+  readonly a: Scope
+  readonly b: Scope
+  /** Runs the migrations of the bed and these, for `a`. */
+  migrate(...more: readonly Migration[]): Promise<unknown>
+  /** One statement of a tenant. */
+  rows(tenant: Scope, text: string): Promise<Record<string, unknown>[]>
+}
+
+/** Makes {@link RlsBed} with `statements` run in it. */
+export async function rlsBed(
+  database: TestDatabase,
+  statements: readonly string[],
+  options: Parameters<typeof testServer>[1] = {},
+): Promise<RlsBed> {
+  const schema = `rls_${randomUUID().slice(0, 8)}`
+  const shared = { ...sharedSchemas, rlsSchema: schema }
+  const server = testServer(database, { strategies: ['rls'], shared, ...options })
+  await server.open()
+  const [a, b, first] = [placedScope(rlsStrategy()), placedScope(rlsStrategy()), migrationOf(...statements)]
+  const migrate = (...more: readonly Migration[]) =>
+    migrateNamespace({ server, scope: a, migrations: [first, ...more] })
+  await migrate()
+  return {
+    server,
+    schema,
+    shared,
+    a,
+    b,
+    migrate,
+    rows: async (tenant, text) =>
+      (await drizzle({ client: server.client(tenant, open) as never }).execute(sql.raw(text))).rows,
+  }
+}
+
+/** The code of the error that `work` ends with: of ours, or the SQLSTATE. */
+export function codeOf(work: Promise<unknown>): Promise<string | undefined> {
+  return work.then(
+    () => undefined,
+    (error: { code?: string; cause?: { code?: string } }) => error.cause?.code ?? error.code,
+  )
+}
