@@ -6,6 +6,7 @@ interface BaselineRow {
   readonly role: string
   readonly superuser: boolean
   readonly bypassrls: boolean
+  readonly replication: boolean
   readonly createrole: boolean
   readonly reads_all: boolean
   readonly creates: boolean
@@ -14,7 +15,9 @@ interface BaselineRow {
   readonly temporary: boolean
   readonly public_usage: boolean
   readonly registry_usage: boolean
-  readonly owns: boolean
+  readonly administers: boolean
+  readonly owns_shared: boolean
+  readonly stronger: readonly string[]
   readonly large_objects: boolean
   readonly statistics: boolean
   readonly activity: boolean
@@ -34,15 +37,17 @@ export interface BaselineOptions {
   readonly registrySchema: string
   readonly adminRole: string
   readonly extensionsSchema: string
+  /** Tables of tenants that are told apart by row policies. */
+  readonly rlsSchema: string
 }
 
 /** Asks the serving connection what it could do without a tenant. The right answer is: nothing. */
 export async function checkBaseline(
   query: AdminConnection['query'],
-  { registrySchema, adminRole, extensionsSchema }: BaselineOptions,
+  { registrySchema, adminRole, extensionsSchema, rlsSchema }: BaselineOptions,
 ): Promise<Baseline> {
   const [row] = await query<BaselineRow>(
-    `select r.rolname::text as role, r.rolsuper as superuser, r.rolbypassrls as bypassrls, r.rolcreaterole as createrole,
+    `select r.rolname::text as role, r.rolsuper as superuser, r.rolbypassrls as bypassrls, r.rolcreaterole as createrole, r.rolreplication as replication,
        (select coalesce(bool_or(pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER')), false) from pg_catalog.pg_roles p where p.rolname in ('pg_read_all_data', 'pg_write_all_data')) as reads_all,
        pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') as creates,
        coalesce((select pg_catalog.has_schema_privilege(oid, 'CREATE') from pg_catalog.pg_namespace where nspname = $3), false) as extensions_create,
@@ -53,9 +58,13 @@ export async function checkBaseline(
        pg_catalog.has_function_privilege('pg_catalog.lo_get(oid)', 'EXECUTE') as large_objects,
        pg_catalog.has_table_privilege('pg_catalog.pg_stats', 'SELECT') as statistics,
        pg_catalog.has_table_privilege('pg_catalog.pg_stat_activity', 'SELECT') as activity,
-       r.rolname <> $2 and pg_catalog.pg_has_role(r.oid, (select oid from pg_catalog.pg_roles where rolname = $2), 'MEMBER') as owns
+       r.rolname <> $2 and pg_catalog.pg_has_role(r.oid, (select oid from pg_catalog.pg_roles where rolname = $2), 'MEMBER') as administers,
+       exists (select from pg_catalog.pg_class c where c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $4)
+         and pg_catalog.pg_has_role(r.oid, c.relowner, 'MEMBER')) as owns_shared,
+       array(select s.rolname::text from pg_catalog.pg_roles s where s.oid <> r.oid and pg_catalog.pg_has_role(r.oid, s.oid, 'MEMBER')
+         and (s.rolsuper or s.rolbypassrls or s.rolname in ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files')) order by 1) as stronger
      from pg_catalog.pg_roles r where r.rolname = current_user`,
-    [registrySchema, adminRole, extensionsSchema],
+    [registrySchema, adminRole, extensionsSchema, rlsSchema],
   )
   if (row === undefined) return { role: '', breaches: ['the serving role is not in pg_roles'], bypasses: [] }
   const bypasses = bypassesOf(row, adminRole)
@@ -63,7 +72,8 @@ export async function checkBaseline(
 }
 
 /**
- * Row policies bind neither a superuser nor BYPASSRLS, and an owner can switch them off: nobody is served then.
+ * Row policies bind neither a superuser nor BYPASSRLS, an owner can switch them off, and some roles can become one of
+ * these: nobody is served then.
  * https://www.postgresql.org/docs/current/ddl-rowsecurity.html
  * @throws TENANCY_ERR_RLS_BYPASSED
  */
@@ -75,15 +85,20 @@ function bypassesOf(row: BaselineRow, adminRole: string): string[] {
   const bypasses: string[] = []
   if (row.role === adminRole)
     bypasses.push('it is the admin role too: set adminDatabaseUrl and serve with a role of its own')
-  if (row.superuser) bypasses.push('it is a superuser')
+  if (row.superuser) return [...bypasses, 'it is a superuser']
   if (row.bypassrls) bypasses.push('it has BYPASSRLS')
-  if (row.owns) bypasses.push('it is a member of the admin role')
+  if (row.administers) bypasses.push('it is a member of the admin role')
+  if (row.owns_shared) bypasses.push('it owns tables of the shared schema, or is a member of the role that does')
+  if (row.stronger.length > 0) bypasses.push(`it is a member of ${row.stronger.join(', ')}`)
+  // Before PostgreSQL 16 such a role can make itself a member of any other.
+  if (row.createrole) bypasses.push('it has CREATEROLE')
+  // The decoded log has everybody's rows.
+  if (row.replication) bypasses.push('it has REPLICATION')
   return bypasses
 }
 
 function breachesOf(row: BaselineRow): string[] {
   const breaches: string[] = []
-  if (row.createrole) breaches.push('it has CREATEROLE')
   if (row.reads_all) breaches.push('it is a member of pg_read_all_data or pg_write_all_data')
   if (row.creates) breaches.push('it can create schemas in the database')
   if (row.extensions_create) breaches.push('it can create objects in the extensions schema, which is on every path')

@@ -2,7 +2,15 @@ import type { AdminConnection, DestroyReport } from '../../contracts/dialect.ts'
 import { type Scope, TENANT_SETTING } from '../../contracts/isolation.ts'
 import { tenancyError } from '../../errors.ts'
 import { type Layout, layoutOf } from './layout.ts'
-import { ledgerOf, lockNamespace, type NamespaceRights, protectOptions, tenantMark } from './namespace-session.ts'
+import {
+  ledgerOf,
+  lockNamespace,
+  markOf,
+  type NamespaceRights,
+  schemaMark,
+  sharedSchemaOf,
+  tenantMark,
+} from './namespace-session.ts'
 import { quoteIdentifier } from './quote.ts'
 import { destroyRows } from './rls/destroy-rows.ts'
 
@@ -33,21 +41,33 @@ export function destroyNamespace(
   rights: NamespaceRights,
 ): Promise<DestroyReport> {
   const layout = layoutOf(scope, rights.shared)
-  if (scope.strategy === 'rls')
-    return destroyRows(admin, scope.settings[TENANT_SETTING] ?? '', protectOptions(layout, rights))
+  if (scope.strategy === 'rls') return destroyOwnRows(admin, scope, layout, rights)
   return admin.transaction(async (query) => {
     await lockNamespace(query, scope, layout)
     return layout.own ? destroySchema(query, scope, layout) : destroyPrefixed(query, scope, layout)
   })
 }
 
-async function destroySchema(query: Query, scope: Scope, { schema }: Layout): Promise<DestroyReport> {
-  const [found] = await query<{ mark: string | null }>(
-    `select pg_catalog.obj_description(oid, 'pg_namespace') as mark from pg_catalog.pg_namespace where nspname = $1`,
-    [schema],
-  )
-  if (found === undefined) return NOTHING
-  if (found.mark !== tenantMark(scope)) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [schema])
+async function destroyOwnRows(
+  admin: Pick<AdminConnection, 'transaction'>,
+  scope: Scope,
+  layout: Layout,
+  rights: NamespaceRights,
+): Promise<DestroyReport> {
+  if (!(await admin.transaction((query) => isOurs(query, scope, layout)))) return NOTHING
+  return destroyRows(admin, scope.settings[TENANT_SETTING] ?? '', sharedSchemaOf(layout, rights))
+}
+
+/** False when the schema of a scope does not exist. @throws TENANCY_ERR_NAMESPACE_EXISTS when it is not marked as ours */
+async function isOurs(query: Query, scope: Scope, layout: Layout): Promise<boolean> {
+  const mark = await markOf(query, layout.schema)
+  if (mark === undefined || mark === schemaMark(scope, layout)) return mark !== undefined
+  throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [layout.schema])
+}
+
+async function destroySchema(query: Query, scope: Scope, layout: Layout): Promise<DestroyReport> {
+  if (!(await isOurs(query, scope, layout))) return NOTHING
+  const { schema } = layout
   const stranger = await strangerLeaningOn(query, schema)
   if (stranger !== undefined) {
     throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', [`${stranger} depends on an object of it`])

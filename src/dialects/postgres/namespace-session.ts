@@ -5,7 +5,8 @@ import type { StrategyName } from '../../contracts/tenant.ts'
 import { tenancyError } from '../../errors.ts'
 import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
-import { protect, type ProtectOptions } from './rls/protect.ts'
+import type { SharedSchema } from './rls/catalogue.ts'
+import { protect } from './rls/protect.ts'
 
 /** Drizzle's own journal table, so that a schema migrated by drizzle before stays known. */
 const LEDGER = '__drizzle_migrations'
@@ -57,7 +58,7 @@ export async function openNamespaceSession(
     },
 
     async seal() {
-      if (scope.strategy === 'rls') await protect(query, protectOptions(layout, rights))
+      if (scope.strategy === 'rls') await protect(query, sharedSchemaOf(layout, rights))
     },
   } satisfies NamespaceSession)
 }
@@ -71,7 +72,7 @@ export async function lockNamespace(query: Query, { namespace }: Scope, { schema
 }
 
 /** What row policies need to know of the shared schema. */
-export function protectOptions({ schema }: Layout, { servingRole, shared }: NamespaceRights): ProtectOptions {
+export function sharedSchemaOf({ schema }: Layout, { servingRole, shared }: NamespaceRights): SharedSchema {
   return { schema, column: shared.tenantColumn, ledger: LEDGER, role: servingRole ?? null }
 }
 
@@ -85,6 +86,15 @@ export function schemaMark(scope: Scope, { own }: Layout): string {
   return own ? tenantMark(scope) : `fastify-tenancy shared ${scope.strategy}`
 }
 
+/** What a schema is marked with; undefined when there is no such schema. */
+export async function markOf(query: Query, schema: string): Promise<string | null | undefined> {
+  const [found] = await query<{ mark: string | null }>(
+    `select pg_catalog.obj_description(oid, 'pg_namespace') as mark from pg_catalog.pg_namespace where nspname = $1`,
+    [schema],
+  )
+  return found?.mark
+}
+
 /** What is marked as this tenant's alone. */
 export function tenantMark({ tenantId }: Scope): string {
   return `fastify-tenancy tenant ${tenantId}`
@@ -92,11 +102,8 @@ export function tenantMark({ tenantId }: Scope): string {
 
 async function ensureSchema(query: Query, scope: Scope, layout: Layout, rights: NamespaceRights): Promise<void> {
   const mark = schemaMark(scope, layout)
-  const [found] = await query<{ mark: string | null }>(
-    `select pg_catalog.obj_description(oid, 'pg_namespace') as mark from pg_catalog.pg_namespace where nspname = $1`,
-    [layout.schema],
-  )
-  if (found?.mark === mark) return
+  const found = await markOf(query, layout.schema)
+  if (found === mark) return
   if (found !== undefined) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [layout.schema])
   const schema = quoteIdentifier(layout.schema)
   await query(`create schema ${schema}`)

@@ -10,6 +10,8 @@ export interface RolesScriptOptions {
   readonly adminRole: string
   /** Default `extensions`. */
   readonly extensionsSchema?: string
+  /** Whether tenants get databases of their own, which the admin role makes and drops. Default false. */
+  readonly tenantDatabases?: boolean
 }
 
 /**
@@ -35,6 +37,7 @@ export function rolesScript({
   servingRole,
   adminRole,
   extensionsSchema = 'extensions',
+  tenantDatabases = false,
 }: RolesScriptOptions): string {
   const names = [database, servingRole, adminRole, extensionsSchema]
   if (names.some((name) => name.includes(TAG)))
@@ -63,5 +66,12 @@ grant select on pg_catalog.pg_stats, pg_catalog.pg_stat_activity to ${admin};
 create schema if not exists ${extensions};
 revoke all on schema ${extensions} from public;
 grant usage on schema ${extensions} to ${serving}, ${admin};
+${tenantDatabases ? databaseRights(serving, admin) : ''}`
+}
+
+/** What the admin role needs to give each tenant a database, and to drop one that the serving role is connected to. */
+function databaseRights(serving: string | undefined, admin: string | undefined): string {
+  return `alter role ${admin} createdb;
+grant ${serving} to ${admin};
 `
 }

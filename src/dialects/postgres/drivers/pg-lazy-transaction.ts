@@ -3,7 +3,7 @@ import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { statementKind } from '../statement-kind.ts'
 import { queryConfig, type TenantClient, type TenantSession } from './pg-tenant-client.ts'
-import type { SharedPool } from './pg-pool.ts'
+import type { ConnectionSource } from './pg-pool.ts'
 import { connectTenant, poolShaped } from './pg-tenant-pool.ts'
 import type { PgQueryConfig, PgResult } from './pg-types.ts'
 
@@ -13,7 +13,7 @@ type Query = (config: string | PgQueryConfig, values?: readonly unknown[]) => Pr
  * One transaction for several statements of a request. It takes a connection at the first statement; a
  * `db.transaction()` on it becomes a savepoint.
  */
-export function lazyTransaction(shared: SharedPool, session: TenantSession): LazyTransaction {
+export function lazyTransaction(source: ConnectionSource, session: TenantSession): LazyTransaction {
   let opening: Promise<TenantClient> | undefined
   let finished = false
   let savepoints = 0
@@ -22,7 +22,7 @@ export function lazyTransaction(shared: SharedPool, session: TenantSession): Laz
 
   const open = (): Promise<TenantClient> => {
     if (finished) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
-    opening ??= begin(shared, session)
+    opening ??= begin(source, session)
     return opening
   }
   const query: Query = async (config, values) => {
@@ -59,7 +59,7 @@ export function lazyTransaction(shared: SharedPool, session: TenantSession): Laz
   }
 
   return Object.freeze({
-    client: poolShaped(shared.pg, { query, connect }),
+    client: poolShaped(source.pg, { query, connect }),
     commit: () => finish('commit'),
     rollback: () => finish('rollback').catch(() => {}),
   })
@@ -70,8 +70,8 @@ function isNested(): boolean {
   return (currentContext()?.depth ?? 0) > 1
 }
 
-async function begin(shared: SharedPool, session: TenantSession): Promise<TenantClient> {
-  const client = await connectTenant(shared, session)
+async function begin(source: ConnectionSource, session: TenantSession): Promise<TenantClient> {
+  const client = await connectTenant(source, session)
   await client.query('begin')
   return client
 }

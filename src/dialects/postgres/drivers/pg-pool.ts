@@ -4,14 +4,16 @@ import { checkoutFailure } from '../failure.ts'
 import type { PgClient, PgModule, PgPool, PgPoolOptions } from './pg-types.ts'
 
 /** Longest wait for a new connection itself. Two fit into the 10 s after which Fastify gives up a start without a code. */
-const CONNECT_TIMEOUT_MS = 4000
+export const CONNECT_TIMEOUT_MS = 4000
 
-/** A pool with what its errors must tell. */
-export interface SharedPool {
+/** Called once, in the context of who asked, with a connection or with what kept it from coming. */
+export type Ready = (failure: Error | undefined, client?: PgClient) => void
+
+/** Where the connections to one database come from. */
+export interface ConnectionSource {
   readonly pg: PgModule
-  readonly pool: PgPool
-  /** Milliseconds a checkout may wait. */
-  readonly timeoutMs: number
+  /** Takes a connection, or fails with TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_DATABASE_UNAVAILABLE or TENANCY_ERR_CLOSED. */
+  checkout(ready: Ready): void
 }
 
 /**
@@ -22,10 +24,7 @@ export interface SharedPool {
  * The wait is timed here and not by the pool, which would set and clear a timer for every statement although an idle
  * connection is there almost always.
  */
-export function checkout(
-  { pool, timeoutMs }: SharedPool,
-  ready: (failure: Error | undefined, client?: PgClient) => void,
-): void {
+export function checkoutFrom(pool: PgPool, timeoutMs: number, ready: Ready): void {
   const context = currentContext()
   let timer: NodeJS.Timeout | undefined
   let late = false
@@ -47,14 +46,14 @@ export function checkout(
 }
 
 /** A pool that can be ended whatever is still checked out. */
-export interface EndablePool {
+export interface EndablePool extends ConnectionSource {
   readonly pool: PgPool
   /** Ends the pool; connections that are in use longer than `patienceMs` are cut, and so is what runs on them. */
   end(patienceMs: number): Promise<void>
 }
 
-/** Opens a pool; nothing connects before the first checkout. */
-export function openPool(pg: PgModule, options: Omit<PgPoolOptions, 'Client'>): EndablePool {
+/** Opens a pool whose checkouts wait `timeoutMs` at most; nothing connects before the first. */
+export function openPool(pg: PgModule, timeoutMs: number, options: Omit<PgPoolOptions, 'Client'>): EndablePool {
   // A wait for a free connection may be long in a rush; a server that does not answer is down.
   class Client extends pg.Client {
     constructor(clientOptions: object) {
@@ -78,5 +77,5 @@ export function openPool(pg: PgModule, options: Omit<PgPoolOptions, 'Client'>): 
       clearTimeout(impatience)
     }
   }
-  return Object.freeze({ pool, end })
+  return Object.freeze({ pg, pool, end, checkout: (ready: Ready) => checkoutFrom(pool, timeoutMs, ready) })
 }

@@ -5,20 +5,23 @@ import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline, refuseBypass } from '../baseline.ts'
-import { capabilities, textScoped } from '../capabilities.ts'
+import { serverCapabilities, textScoped } from '../capabilities.ts'
+import { databaseWarnings } from '../database-rights.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
-import { statementFailure } from '../failure.ts'
 import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
+import { type DatabaseAccess, dropDatabase, inDatabase } from '../tenant-database.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
-import { checkout, type EndablePool, openPool, type SharedPool } from './pg-pool.ts'
+import { type ConnectionSource, type EndablePool, openPool } from './pg-pool.ts'
 import { scopedQueries, type ScopedQueries, wireScope } from './pg-scoped-query.ts'
 import type { TenantSession } from './pg-tenant-client.ts'
+import { openTenantDatabases, type TenantDatabases } from './pg-tenant-databases.ts'
 import { tenantPool } from './pg-tenant-pool.ts'
-import type { PgClient, PgModule, PgPool, PgResult } from './pg-types.ts'
+import type { PgModule, PgPool } from './pg-types.ts'
+import { inTransaction, queryOn, underLock } from './pg-unscoped.ts'
 
 /** Options of {@link createPgServer}. */
 export interface PgServerOptions {
@@ -35,6 +38,12 @@ export interface PgServerOptions {
   readonly poolTimeout: number
   /** Seconds after which a connection is replaced. */
   readonly poolRecycle: number
+  /** Connections to all databases that tenants have to themselves, together. Default 20. */
+  readonly maxTenantConnections?: number
+  /** Connections to the database of one tenant. Default 5. */
+  readonly tenantPoolSize?: number
+  /** What a tenant's own database is copied from. Default `template0`. */
+  readonly databaseTemplate?: string
   /** Seconds after which `close()` cuts the connections that are still in use. Default 10. */
   readonly closeTimeout?: number
   /** What may be asked of this server; row-level security has conditions of its own. */
@@ -50,8 +59,9 @@ export interface PgServerOptions {
 const ADMIN_POOL_SIZE = 5
 
 interface Opened {
-  readonly shared: SharedPool & EndablePool
-  readonly admin: SharedPool & EndablePool
+  readonly shared: EndablePool
+  readonly admin: EndablePool
+  readonly databases: TenantDatabases
   readonly queries: ScopedQueries
   readonly drizzle: (options: { client: object }) => unknown
 }
@@ -79,17 +89,25 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
       onStatement: options.onStatement,
     })
   }
+  const sourceOf = ({ strategy, namespace }: Scope): ConnectionSource =>
+    strategy === 'database' ? parts().databases.serving(namespace) : parts().shared
+  const access = (): DatabaseAccess => ({
+    underLock: (lock, work) => underLock(parts().admin, lock, work),
+    inside: (database, work) => inTransaction(parts().databases.admin(database), work),
+    forget: (database) => parts().databases.forget(database),
+    rights: { servingRole, shared: options.shared },
+    template: options.databaseTemplate ?? 'template0',
+  })
   const admin: AdminConnection = Object.freeze({
     get client() {
       return parts().admin.pool
     },
-    query: <TRow>(text: string, parameters?: readonly unknown[]) =>
-      withClient(parts().admin, queryOn)<TRow>(text, parameters),
+    query: <TRow>(text: string, parameters?: readonly unknown[]) => queryOn(parts().admin)<TRow>(text, parameters),
     transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().admin, work),
   })
 
   return Object.freeze({
-    capabilities,
+    capabilities: serverCapabilities,
     textScoped,
     admin,
 
@@ -99,44 +117,57 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         const administering = await sessionOf(ready.admin)
         assertSameDatabase(await sessionOf(ready.shared), administering)
         const adminRole = administering.role
-        const baseline = await checkBaseline(withClient(ready.shared, queryOn), {
+        const baseline = await checkBaseline(queryOn(ready.shared), {
           registrySchema: options.registrySchema,
           extensionsSchema: options.shared.extensionsSchema,
+          rlsSchema: options.shared.rlsSchema,
           adminRole,
         })
         if (options.strategies.includes('rls')) refuseBypass(baseline)
         servingRole = baseline.role === adminRole ? undefined : baseline.role
         opened = ready
-        return baseline.breaches.map(
+        const breaches = baseline.breaches.map(
           (breach) =>
             `Baseline rule: without a scope the serving role ${JSON.stringify(baseline.role)} must reach nothing, but ${breach}.`,
         )
+        return options.strategies.includes('database')
+          ? [...breaches, ...(await databaseWarnings(admin.query, access()))]
+          : breaches
       } catch (error) {
-        if (opened === undefined) await Promise.allSettled([ready.shared.end(0), ready.admin.end(0)])
+        if (opened === undefined) await endAll(ready, 0)
         throw error
       }
     },
 
-    client: (scope: Scope, guard: Guard) => tenantPool(parts().shared, session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().shared, session(scope, guard)),
+    client: (scope: Scope, guard: Guard) => tenantPool(sourceOf(scope), session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(sourceOf(scope), session(scope, guard)),
+    forget: (scope: Scope) => opened?.databases.forget(scope.namespace),
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>
-      inTransaction(parts().admin, async (query) =>
-        work(await openNamespaceSession(query, scope, { servingRole, shared: options.shared })),
-      ),
-    destroy: (scope) => destroyNamespace(admin, scope, { servingRole, shared: options.shared }),
+      scope.strategy === 'database'
+        ? inDatabase(access(), scope, work)
+        : inTransaction(parts().admin, async (query) =>
+            work(await openNamespaceSession(query, scope, { servingRole, shared: options.shared })),
+          ),
+    destroy: (scope) =>
+      scope.strategy === 'database'
+        ? dropDatabase(access(), scope)
+        : destroyNamespace(admin, scope, { servingRole, shared: options.shared }),
     parseDdl: createDdlParser(options.shared),
 
     async ping() {
-      await withClient(parts().shared, queryOn)('select 1')
+      await queryOn(parts().shared)('select 1')
     },
     stats(): Readonly<Record<string, PoolStats>> {
-      return opened === undefined ? {} : { serving: statsOf(opened.shared.pool), admin: statsOf(opened.admin.pool) }
+      if (opened === undefined) return {}
+      const { shared, admin: administering, databases } = opened
+      const stats = { serving: statsOf(shared.pool), admin: statsOf(administering.pool) }
+      return options.strategies.includes('database') ? { ...stats, tenants: databases.stats() } : stats
     },
     async close() {
       if (opened === undefined) return
-      closing ??= Promise.allSettled([opened.shared.end(patienceMs), opened.admin.end(patienceMs)])
+      closing ??= endAll(opened, patienceMs)
       for (const result of await closing) if (result.status === 'rejected') throw result.reason
     },
   } satisfies DatabaseServer)
@@ -146,21 +177,27 @@ async function load(options: PgServerOptions): Promise<Opened> {
   const pg = await loadPeer('pg', async () => (await import('pg')).default as unknown as PgModule)
   const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/node-postgres'))
   const timeoutMs = options.poolTimeout * 1000
-  const open = (connectionString: string, min: number, max: number): SharedPool & EndablePool => {
-    const { pool, end } = openPool(pg, {
-      connectionString,
-      min,
-      max,
-      maxLifetimeSeconds: options.poolRecycle,
-    })
-    return Object.freeze({ pg, pool, end, timeoutMs })
-  }
+  const maxLifetimeSeconds = options.poolRecycle
+  const open = (connectionString: string, min: number, max: number): EndablePool =>
+    openPool(pg, timeoutMs, { connectionString, min, max, maxLifetimeSeconds })
   return Object.freeze({
     shared: open(options.url, options.poolSize, options.poolSize + options.maxOverflow),
     admin: open(options.adminUrl, 0, ADMIN_POOL_SIZE),
+    databases: openTenantDatabases(pg, {
+      url: options.url,
+      adminUrl: options.adminUrl,
+      maxConnections: options.maxTenantConnections ?? 20,
+      perTenant: options.tenantPoolSize ?? 5,
+      timeoutMs,
+      maxLifetimeSeconds,
+    }),
     queries: scopedQueries(pg),
     drizzle: drizzle as unknown as Opened['drizzle'],
   })
+}
+
+function endAll({ shared, admin, databases }: Opened, patienceMs: number): Promise<PromiseSettledResult<void>[]> {
+  return Promise.allSettled([shared, admin, databases].map((pool) => pool.end(patienceMs)))
 }
 
 interface Session {
@@ -168,9 +205,9 @@ interface Session {
   readonly database: string
 }
 
-async function sessionOf(pool: SharedPool): Promise<Session> {
+async function sessionOf(pool: ConnectionSource): Promise<Session> {
   const text = 'select current_user::text as role, pg_catalog.current_database()::text as database'
-  const [session] = await withClient(pool, queryOn)<Session>(text)
+  const [session] = await queryOn(pool)<Session>(text)
   return session ?? { role: '', database: '' }
 }
 
@@ -181,64 +218,6 @@ function assertSameDatabase(serving: Session, admin: Session): void {
     `- databaseUrl leads to the database "${serving.database}", adminDatabaseUrl to "${admin.database}". Use one database, two roles.`,
   ])
 }
-
-function queryOn(client: PgClient): AdminConnection['query'] {
-  return async <TRow>(text: string, parameters: readonly unknown[] = []) => {
-    try {
-      // Without parameters the simple protocol, which takes a migration of several statements.
-      const result: PgResult | PgResult[] =
-        parameters.length > 0 ? await client.query(text, parameters) : await client.query(text)
-      return (Array.isArray(result) ? (result.at(-1)?.rows ?? []) : result.rows) as TRow[]
-    } catch (error) {
-      throw statementFailure(error)
-    }
-  }
-}
-
-/** Runs one call on a connection of its own. */
-function withClient(pool: SharedPool, make: (client: PgClient) => AdminConnection['query']): AdminConnection['query'] {
-  return async <TRow>(text: string, parameters?: readonly unknown[]) => {
-    const client = await connect(pool)
-    let failure: Error | undefined
-    client.on('error', onError)
-    try {
-      return await make(client)<TRow>(text, parameters)
-    } catch (error) {
-      failure = error instanceof Error && 'statusCode' in error ? error : undefined
-      throw error
-    } finally {
-      client.removeListener('error', onError)
-      client.release(failure)
-    }
-  }
-}
-
-async function inTransaction<T>(pool: SharedPool, work: (query: AdminConnection['query']) => Promise<T>): Promise<T> {
-  const client = await connect(pool)
-  client.on('error', onError)
-  try {
-    const query = queryOn(client)
-    await query('begin')
-    const result = await work(query)
-    await query('commit')
-    return result
-  } catch (error) {
-    await client.query('rollback').catch(() => {})
-    throw error
-  } finally {
-    client.removeListener('error', onError)
-    client.release(client.getTransactionStatus() !== 'I')
-  }
-}
-
-function connect(pool: SharedPool): Promise<PgClient> {
-  return new Promise((resolve, reject) => {
-    checkout(pool, (failure, client) => (client === undefined ? reject(failure) : resolve(client)))
-  })
-}
-
-// The statement under way fails with the same error; this only keeps the process alive.
-function onError(): void {}
 
 function statsOf({ totalCount, idleCount, waitingCount }: PgPool) {
   return { total: totalCount, idle: idleCount, waiting: waitingCount }

@@ -3,27 +3,27 @@ import { breaksConnection, statementFailure } from '../failure.ts'
 import { statementKind } from '../statement-kind.ts'
 import { changesSession } from './pg-session-commands.ts'
 import { queryConfig, refuse, TenantClient, type TenantSession } from './pg-tenant-client.ts'
-import { checkout, type SharedPool } from './pg-pool.ts'
+import type { ConnectionSource } from './pg-pool.ts'
 import type { PgClient, PgModule, PgQueryConfig, PgResult } from './pg-types.ts'
 
 type Callback = (error: unknown, result?: PgResult) => void
 type ConnectCallback = (error: unknown, client?: TenantClient, release?: (error?: Error | boolean) => void) => void
 
 /**
- * What Drizzle takes for a `pg.Pool`: confined to one tenant for ever, over the pool that all tenants share. Only `query`
- * and `connect` are there. It inherits from pg's Pool because Drizzle decides by that whether a transaction needs a
+ * What Drizzle takes for a `pg.Pool`: confined to one tenant for ever, over a pool that tenants share. Only `query` and
+ * `connect` are there. It inherits from pg's Pool because Drizzle decides by that whether a transaction needs a
  * connection of its own; no field of the real pool can be reached through it.
  */
-export function tenantPool(shared: SharedPool, session: TenantSession): object {
+export function tenantPool(source: ConnectionSource, session: TenantSession): object {
   const query = (config: string | PgQueryConfig, values?: readonly unknown[] | Callback, callback?: Callback) => {
     const done = typeof values === 'function' ? values : callback
-    const result = run(shared, session, config, typeof values === 'function' ? undefined : values)
+    const result = run(source, session, config, typeof values === 'function' ? undefined : values)
     if (done === undefined) return result
     result.then((value) => done(null, value), done)
     return undefined
   }
   const connect = (callback?: ConnectCallback) => {
-    const client = connectTenant(shared, session)
+    const client = connectTenant(source, session)
     if (callback === undefined) return client
     client.then(
       (value) => callback(undefined, value, value.release),
@@ -31,7 +31,7 @@ export function tenantPool(shared: SharedPool, session: TenantSession): object {
     )
     return undefined
   }
-  return poolShaped(shared.pg, { query, connect })
+  return poolShaped(source.pg, { query, connect })
 }
 
 /** An object with these members that passes for a `pg.Pool`, and whose pool can be neither ended nor reached. */
@@ -45,10 +45,10 @@ export function poolShaped(
 }
 
 /** Takes a connection for one tenant. The scope is fixed before the wait: pg-pool runs waiters in a stranger's context. */
-export function connectTenant(shared: SharedPool, session: TenantSession): Promise<TenantClient> {
+export function connectTenant(source: ConnectionSource, session: TenantSession): Promise<TenantClient> {
   return new Promise((resolve, reject) => {
     session.guard()
-    checkout(shared, (failure, client) => {
+    source.checkout((failure, client) => {
       // In the callback, not after an await: a backend that dies in between would find nobody listening, and node would end.
       if (client === undefined) reject(failure)
       else resolve(new TenantClient(client, session))
@@ -56,9 +56,9 @@ export function connectTenant(shared: SharedPool, session: TenantSession): Promi
   })
 }
 
-/** One statement on the shared pool: a connection for just as long, one network turn. */
+/** One statement: a connection for just as long, one network turn. */
 function run(
-  shared: SharedPool,
+  source: ConnectionSource,
   session: TenantSession,
   config: string | PgQueryConfig,
   values?: readonly unknown[],
@@ -72,20 +72,24 @@ function run(
     }
     const statement = queryConfig(config, values, session.scopeText)
     const control = statementKind(statement.text)
-    if (control.kind === 'procedure') return runProcedure(shared, session, statement)
+    if (control.kind === 'procedure') return runProcedure(source, session, statement)
     refuse(control, session)
     if (control.kind !== 'plain') {
       throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['transaction control on a pool; use `transaction()`'])
     }
     session.onStatement?.(statement.text)
-    return runInOneFlush(shared, session, statement, control.changes !== undefined)
+    return runInOneFlush(source, session, statement, control.changes !== undefined)
   } catch (error) {
     return Promise.reject(error)
   }
 }
 
-async function runProcedure(shared: SharedPool, session: TenantSession, config: PgQueryConfig): Promise<PgResult> {
-  const client = await connectTenant(shared, session)
+async function runProcedure(
+  source: ConnectionSource,
+  session: TenantSession,
+  config: PgQueryConfig,
+): Promise<PgResult> {
+  const client = await connectTenant(source, session)
   try {
     return (await client.query(config)) as PgResult
   } finally {
@@ -95,13 +99,13 @@ async function runProcedure(shared: SharedPool, session: TenantSession, config: 
 
 // Callbacks, not awaits: this is the path of every statement.
 function runInOneFlush(
-  shared: SharedPool,
+  source: ConnectionSource,
   session: TenantSession,
   config: PgQueryConfig,
   tainting: boolean,
 ): Promise<PgResult> {
   return new Promise((resolve, reject) => {
-    checkout(shared, (failure, client) => {
+    source.checkout((failure, client) => {
       if (client === undefined) {
         reject(failure)
         return

@@ -68,6 +68,12 @@ export interface PgClient {
   end(): Promise<void>
 }
 
+/** pg's `Client`, as it comes without a pool: who lends it gives it its `release`. */
+export interface PgSingleClient extends PgClient {
+  connect(): Promise<void>
+  readonly connection: { readonly stream: { destroy(): void } }
+}
+
 /** pg's `Pool`. */
 export interface PgPool {
   connect(callback: (error: Error | undefined, client?: PgClient) => void): void

@@ -93,6 +93,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
         {
           registrySchema: options.registrySchema,
           extensionsSchema: options.shared.extensionsSchema,
+          rlsSchema: options.shared.rlsSchema,
           adminRole: SUPERUSER,
         },
       )
