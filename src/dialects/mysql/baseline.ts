@@ -1,0 +1,33 @@
+import type { AdminConnection } from '../../contracts/dialect.ts'
+
+/** Rights on everything that break the rule whatever else is set up. */
+const GRANT = /^GRANT (.+?) ON (\S+) TO /
+/** Databases of the server itself. */
+const SYSTEM = /^[`"']?(mysql|sys|performance_schema)[`"']?\./i
+
+/**
+ * Asks the serving account what it could do without a tenant. The right answer is: nothing.
+ * @returns one sentence for every way in which it reaches something
+ */
+export async function checkBaseline(
+  query: AdminConnection['query'],
+  accounts: { readonly serving: string; readonly admin: string },
+): Promise<readonly string[]> {
+  const breaches: string[] = []
+  if (accounts.serving === accounts.admin) {
+    breaches.push('it is the admin account too: set adminDatabaseUrl and serve with an account of its own')
+  }
+  for (const row of await query<Record<string, string>>('show grants'))
+    breaches.push(...breachesOf(Object.values(row)[0]))
+  return breaches
+}
+
+/** What one line of SHOW GRANTS allows beyond rows of one database. */
+export function breachesOf(grant = ''): string[] {
+  const [, rights = '', object = ''] = GRANT.exec(grant) ?? []
+  const breaches: string[] = []
+  if (object === '*.*' && rights !== 'USAGE') breaches.push(`it has ${rights} on all databases`)
+  if (SYSTEM.test(object)) breaches.push(`it has ${rights} on ${object}`)
+  if (rights !== 'PROXY' && grant.endsWith(' WITH GRANT OPTION')) breaches.push('it can grant its rights to others')
+  return breaches
+}

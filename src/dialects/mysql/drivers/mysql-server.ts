@@ -1,0 +1,192 @@
+import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
+import type { Scope } from '../../../contracts/isolation.ts'
+import type { StrategyName } from '../../../contracts/tenant.ts'
+import { tenancyError } from '../../../errors.ts'
+import { createTextScoper } from '../../../sql/scoped-text.ts'
+import { loadPeer } from '../../../util/load-peer.ts'
+import { checkBaseline } from '../baseline.ts'
+import { capabilities, textScoped } from '../capabilities.ts'
+import { destroyNamespace } from '../destroy-namespace.ts'
+import { layoutOf } from '../layout.ts'
+import { locked, openNamespaceSession } from '../namespace-session.ts'
+import { createDdlParser } from '../parse-ddl.ts'
+import { mysqlProfile } from '../profile.ts'
+import { adminConnection, onLease, queryOn } from './mysql-admin.ts'
+import { lazyTransaction } from './mysql-lazy-transaction.ts'
+import { openPool, type Pool } from './mysql-pool.ts'
+import type { TenantSession } from './mysql-tenant-connection.ts'
+import { tenantPool } from './mysql-tenant-pool.ts'
+import type { MysqlModule } from './mysql-types.ts'
+import { parseMysqlUrl } from './mysql-url.ts'
+
+/** Options of {@link createMysqlServer}. */
+export interface MysqlServerOptions {
+  /** Serves tenants. The database in its path is that of prefixed tables. */
+  readonly url: string
+  /** DDL. */
+  readonly adminUrl: string
+  /** Connections kept open; more are closed when idle. */
+  readonly poolSize: number
+  readonly maxOverflow: number
+  /** Seconds a statement may wait for a connection. */
+  readonly poolTimeout: number
+  /** Seconds after which a connection is replaced. */
+  readonly poolRecycle: number
+  /** Seconds after which `close()` cuts the connections that are still in use. Default 10. */
+  readonly closeTimeout?: number
+  /** What may be asked of this server; prefixed tables need a database. */
+  readonly strategies: readonly StrategyName[]
+  /** Told every statement of a tenant, without its parameters. */
+  readonly onStatement: ((text: string) => void) | undefined
+}
+
+/** Connections for DDL. Few: a warm request needs none. */
+const ADMIN_POOL_SIZE = 5
+
+interface Opened {
+  readonly serving: Pool
+  readonly adminPool: Pool
+  readonly admin: AdminConnection
+  readonly drizzle: (options: { client: object }) => unknown
+}
+
+/** MySQL and MariaDB through mysql2. Nothing is opened before `open()`; mysql2 itself is loaded there. */
+export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
+  let opened: Opened | undefined
+  let servingAccount: string | undefined
+  let closing: Promise<unknown> | undefined
+  const patienceMs = (options.closeTimeout ?? 10) * 1000
+  const shared = parseMysqlUrl(options.url).database
+  const scopeText = createTextScoper(mysqlProfile)
+  const parts = (): Opened => {
+    if (opened === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
+    return opened
+  }
+  const session = (scope: Scope, guard: Guard): TenantSession => {
+    const { naming } = layoutOf(scope, shared)
+    return Object.freeze({
+      guard,
+      scopeText: (text: string) => scopeText(text, naming),
+      onStatement: options.onStatement,
+    })
+  }
+  const admin: AdminConnection = Object.freeze({
+    get client() {
+      return parts().admin.client
+    },
+    query: <TRow>(text: string, parameters?: readonly unknown[]) => parts().admin.query<TRow>(text, parameters),
+    transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => parts().admin.transaction(work),
+  })
+  /** Alone with a namespace. */
+  const alone = <T>(scope: Scope, work: (query: AdminConnection['query']) => Promise<T>) =>
+    onLease(parts().adminPool, (lease) => {
+      const query = queryOn(lease)
+      return locked(query, scope, () => work(query))
+    })
+
+  return Object.freeze({
+    capabilities,
+    textScoped,
+    admin,
+
+    async open() {
+      assertDatabases(options)
+      const ready = opened ?? (await load(options))
+      try {
+        const accounts = {
+          serving: await accountOf(ready.serving),
+          admin: await accountOf(ready.adminPool),
+        }
+        const breaches = await onLease(ready.serving, (lease) => checkBaseline(queryOn(lease), accounts))
+        servingAccount = accounts.serving === accounts.admin ? undefined : accounts.serving
+        opened = ready
+        const account = JSON.stringify(accounts.serving)
+        return breaches.map(
+          (breach) =>
+            `Baseline rule: without a scope the serving account ${account} must reach nothing, but ${breach}.`,
+        )
+      } catch (error) {
+        if (opened === undefined) await Promise.all([ready.serving.end(0), ready.adminPool.end(0)])
+        throw error
+      }
+    },
+
+    client: (scope: Scope, guard: Guard) => tenantPool(parts().serving, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().serving, session(scope, guard)),
+    drizzle: (client: object) => parts().drizzle({ client }),
+
+    inNamespace: (scope, work) =>
+      alone(scope, async (query) => {
+        const namespace = openNamespaceSession(query, scope, {
+          servingAccount,
+          shared,
+        })
+        try {
+          return await work(namespace.session)
+        } catch (error) {
+          // Its own failure would hide why: the connection is gone then, mostly, and the namespace stays, marked.
+          await namespace.undo().catch(() => {})
+          throw error
+        }
+      }),
+    destroy: (scope) => alone(scope, (query) => destroyNamespace(query, scope, { servingAccount, shared })),
+    parseDdl: createDdlParser(shared),
+
+    async ping() {
+      await onLease(parts().serving, (lease) => queryOn(lease)('select 1'))
+    },
+    stats(): Readonly<Record<string, PoolStats>> {
+      return opened === undefined ? {} : { serving: opened.serving.stats(), admin: opened.adminPool.stats() }
+    },
+    async close() {
+      if (opened === undefined) return
+      closing ??= Promise.all([opened.serving.end(patienceMs), opened.adminPool.end(patienceMs)])
+      await closing
+    },
+  } satisfies DatabaseServer)
+}
+
+async function load(options: MysqlServerOptions): Promise<Opened> {
+  const mysql = await loadPeer('mysql2', async () => (await import('mysql2')).default as unknown as MysqlModule)
+  const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/mysql2'))
+  const open = (url: string, keep: number, max: number): Pool =>
+    openPool(mysql, {
+      address: parseMysqlUrl(url).address,
+      keep,
+      max,
+      timeoutMs: options.poolTimeout * 1000,
+      recycleMs: options.poolRecycle * 1000,
+    })
+  const adminPool = open(options.adminUrl, ADMIN_POOL_SIZE, ADMIN_POOL_SIZE)
+  return Object.freeze({
+    serving: open(options.url, options.poolSize, options.poolSize + options.maxOverflow),
+    adminPool,
+    admin: adminConnection(adminPool),
+    drizzle: drizzle as unknown as Opened['drizzle'],
+  })
+}
+
+async function accountOf(pool: Pool): Promise<string> {
+  const [row] = await onLease(pool, (lease) => queryOn(lease)<{ account: string }>('select current_user() as account'))
+  return row?.account ?? ''
+}
+
+/** Two databases would mean: prefixed tables are made in one and looked for in the other. */
+function assertDatabases({ url, adminUrl, strategies }: MysqlServerOptions): void {
+  if (!strategies.includes('prefix')) return
+  const [serving, admin] = [parseMysqlUrl(url).database, parseMysqlUrl(adminUrl).database]
+  layoutOf(
+    {
+      tenantId: '',
+      server: '',
+      namespace: '',
+      strategy: 'prefix',
+      settings: {},
+    },
+    serving,
+  )
+  if (serving === admin) return
+  throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
+    '- databaseUrl and adminDatabaseUrl lead to different databases. Use one database, two accounts.',
+  ])
+}

@@ -1,0 +1,131 @@
+import type { AdminConnection } from '../../contracts/dialect.ts'
+import type { Scope } from '../../contracts/isolation.ts'
+import type { NamespaceSession } from '../../contracts/migrator.ts'
+import { tenancyError } from '../../errors.ts'
+import { tenantName } from '../../sql/scoped-text.ts'
+import { grantRows } from './grants.ts'
+import { type Layout, layoutOf } from './layout.ts'
+import { databaseExists, dropObjects, isEmpty, objectsOf } from './objects.ts'
+import { mysqlProfile } from './profile.ts'
+import { quoteText } from './quote.ts'
+
+/** Named like Drizzle's own journal table. */
+const LEDGER = '__drizzle_migrations'
+/** Seconds to wait for whoever else works on a namespace; a migration may copy a large table. */
+const LOCK_WAIT = 3600
+
+/** What {@link openNamespaceSession} needs of the server. */
+export interface NamespaceRights {
+  /** The serving account as CURRENT_USER() tells it. Absent when the admin account serves too. */
+  readonly servingAccount: string | undefined
+  /** The database of prefixed tables. */
+  readonly shared: string | undefined
+}
+
+type Query = AdminConnection['query']
+
+/** A session, and the way back. */
+export interface OpenNamespace {
+  readonly session: NamespaceSession
+  /** Removes what `ensure` made; nothing that was there before. */
+  undo(): Promise<void>
+}
+
+/** Runs `work` while nobody else makes, migrates or destroys the same. The lock is this connection's and dies with it. */
+export async function locked<T>(query: Query, { namespace }: Scope, work: () => Promise<T>): Promise<T> {
+  const name = `fastify-tenancy:${namespace}`
+  const [answer] = await query<{ got: unknown }>('select get_lock(?, ?) as got', [name, LOCK_WAIT])
+  if (Number(answer?.got) !== 1) throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
+  try {
+    return await work()
+  } finally {
+    await query('select release_lock(?)', [name])
+  }
+}
+
+/** Opens one namespace under its lock. Each statement of it is final once it ran: DDL commits. */
+export function openNamespaceSession(query: Query, scope: Scope, rights: NamespaceRights): OpenNamespace {
+  const layout = layoutOf(scope, rights.shared)
+  const ledger = tenantName(LEDGER, layout.naming, mysqlProfile)
+  let madeDatabase = false
+  let madeLedger = false
+
+  const session = Object.freeze({
+    transactional: false,
+
+    async ensure() {
+      if (await isMade(query, scope, layout)) return false
+      if (layout.own && !(await databaseExists(query, layout.database))) {
+        await query(`create database ${mysqlProfile.quoteName(layout.database)} character set utf8mb4`)
+        madeDatabase = true
+      }
+      await grantRows(query, layout, rights.servingAccount)
+      // Last and in one statement with its mark: what a crash leaves before it is empty, and taken up again.
+      await query(
+        `create table ${ledger} (id bigint unsigned not null auto_increment primary key, hash varchar(255) not null unique,
+          created_at bigint, name text, applied_at timestamp not null default current_timestamp, statements int)
+          engine = InnoDB character set utf8mb4 comment = ${quoteText(tenantMark(scope))}`,
+      )
+      madeLedger = true
+      return true
+    },
+
+    async applied() {
+      const rows = await query<{ hash: string; statements: number | null }>(`select hash, statements from ${ledger}`)
+      return new Map(rows.map(({ hash, statements }) => [hash, statements ?? Number.POSITIVE_INFINITY]))
+    },
+
+    async run(statement) {
+      await query(statement)
+    },
+
+    async record({ hash, createdAt, name }, done) {
+      // VALUES() is the form that MariaDB knows too.
+      await query(
+        `insert into ${ledger} (hash, created_at, name, statements) values (?, ?, ?, ?)
+         on duplicate key update statements = values(statements)`,
+        [hash, createdAt, name, done ?? null],
+      )
+    },
+
+    async seal() {},
+  } satisfies NamespaceSession)
+
+  const undo = async () => {
+    if (madeLedger) await dropObjects(query, layout, await objectsOf(query, layout), ledgerName(layout))
+    if (madeDatabase) await query(`drop database ${mysqlProfile.quoteName(layout.database)}`)
+  }
+  return { session, undo }
+}
+
+/** The ledger's own name. */
+export function ledgerName({ naming: { prefix } }: Layout): string {
+  return prefix + LEDGER
+}
+
+/** What the ledger of a tenant is marked with, as its comment: rows cannot change it. */
+export function tenantMark({ tenantId }: Scope): string {
+  return `fastify-tenancy tenant ${tenantId}`
+}
+
+/** The mark of the layout's ledger, if there is one. */
+export async function markOf(query: Query, layout: Layout): Promise<string | undefined> {
+  const [found] = await query<{ mark: string }>(
+    'select table_comment as mark from information_schema.tables where table_schema = ? and table_name = ?',
+    [layout.database, ledgerName(layout)],
+  )
+  return found?.mark
+}
+
+/**
+ * True when the namespace was made for this tenant; false when there is nothing yet, or what a crash left empty.
+ * @throws TENANCY_ERR_NAMESPACE_EXISTS
+ */
+async function isMade(query: Query, scope: Scope, layout: Layout): Promise<boolean> {
+  if (layout.own && !(await databaseExists(query, layout.database))) return false
+  const mark = await markOf(query, layout)
+  if (mark === tenantMark(scope)) return true
+  const left = layout.own ? !(await isEmpty(query, layout)) : (await objectsOf(query, layout)).length > 0
+  if (mark !== undefined || left) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [scope.namespace])
+  return false
+}

@@ -1,0 +1,68 @@
+import { drizzle } from 'drizzle-orm/mysql2'
+import mysql from 'mysql2/promise'
+import type { IsolationStrategy } from '../../src/contracts/isolation.ts'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
+import { adoptTables } from '../../src/sql/adopt.ts'
+import { codeOf, isChaos } from '../attack/operation.ts'
+import { mysqlDatabase, mysqlServer } from '../support/mysql.ts'
+import type { Cell, Db } from './cell.ts'
+import { authors, books, cheapBooks, statements } from './models/mysql.ts'
+
+/** What MySQL and MariaDB carry. */
+export const mysqlStrategies: readonly IsolationStrategy[] = [
+  namespaceStrategy('schema'),
+  namespaceStrategy('database'),
+  namespaceStrategy('prefix'),
+]
+
+/** What a killed connection or statement leads to, and what InnoDB does to transactions that lock each other out. */
+const DISTURBED = new Set(['ER_QUERY_INTERRUPTED', 'ER_LOCK_DEADLOCK', 'ER_LOCK_WAIT_TIMEOUT'])
+
+/** A strategy on a MySQL or MariaDB server. */
+export function mysqlCell(engine: string, superuserUrl: string, strategy: IsolationStrategy, poolSize = 2): Cell {
+  return {
+    name: `${strategy.name} on ${engine}`,
+    strategy,
+    unqualified: 'nobody',
+    returning: false,
+    async open() {
+      const database = await mysqlDatabase(superuserUrl)
+      const server = mysqlServer(database, { poolSize })
+      await server.open()
+      const killer = await mysql.createConnection(database.superUrl)
+      adoptTables({ authors, books, cheapBooks })
+      return {
+        server,
+        model: { authors, books, cheapBooks } as never,
+        statements,
+        drizzle: (client) => drizzle({ client: client as never }) as unknown as Db,
+        rows: async (db, query) => ((await db.execute(query)) as unknown as [Record<string, unknown>[]])[0],
+        upsert: (db, { id, title, price, authorId }) =>
+          (db as unknown as ReturnType<typeof drizzle>)
+            .insert(books)
+            .values({ id, title, price, authorId })
+            .onDuplicateKeyUpdate({ set: { title, price } }),
+        disturb: () => kill(killer, database.servingUser),
+        isDisturbance: (error) => isChaos(error) || DISTURBED.has(codeOf(error) ?? ''),
+        close: async () => {
+          await killer.end()
+          await server.close()
+          await database.drop()
+        },
+      }
+    },
+  }
+}
+
+/** Cancels what runs, or ends a connection, of the serving account. */
+async function kill(killer: mysql.Connection, user: string): Promise<void> {
+  const [rows] = await killer.query(
+    'select id from information_schema.processlist where user = ? order by rand() limit 1',
+    [user],
+  )
+  const [prey] = rows as { id: number }[]
+  if (prey === undefined) return
+  const verb = Math.random() < 0.4 ? 'kill' : 'kill query'
+  // It may be gone meanwhile.
+  await killer.query(`${verb} ${prey.id}`).catch(() => {})
+}

@@ -1,0 +1,12 @@
+import { findTenancyError } from '../../src/errors.ts'
+
+/** The code that `work` fails with: ours, else the database's, also below what Drizzle wraps around it. */
+export async function codeOf(work: () => unknown): Promise<string | undefined> {
+  try {
+    await work()
+    return undefined
+  } catch (error) {
+    const { code, cause } = error as { code?: string; cause?: { code?: string } }
+    return findTenancyError(error)?.code ?? cause?.code ?? code
+  }
+}
