@@ -1,0 +1,46 @@
+import type { AdminConnection } from '../../../contracts/dialect.ts'
+import { readStatement } from '../statement.ts'
+import type { DatabaseFile } from './libsql-file.ts'
+import { type LibsqlSession, type Prepared, statementsOn } from './libsql-session.ts'
+import { tenantClient } from './libsql-tenant-client.ts'
+import { beginTransaction } from './libsql-transaction.ts'
+
+type Execute = ReturnType<typeof statementsOn>['execute']
+
+/** The unscoped way into the main file. It waits for the same writer as the tenants do. */
+export function adminConnection(main: () => DatabaseFile): AdminConnection {
+  const session: LibsqlSession = Object.freeze({
+    lease: async () => ({ file: main(), release() {} }),
+    prepare: (text: string) => ({ kind: kindOf(text), text }),
+    guard() {},
+    onStatement: undefined,
+  })
+  const client = tenantClient(session)
+
+  return Object.freeze({
+    client,
+    query: queryOn(client.execute),
+    async transaction<T>(work: (query: AdminConnection['query']) => Promise<T>) {
+      const open = await beginTransaction(session, 'transaction')
+      try {
+        const result = await work(queryOn(statementsOn(session, open.run).execute))
+        await open.commit()
+        return result
+      } catch (error) {
+        await open.rollback()
+        throw error
+      }
+    },
+  } satisfies AdminConnection)
+}
+
+function queryOn(execute: Execute): AdminConnection['query'] {
+  return async <TRow>(text: string, parameters: readonly unknown[] = []) =>
+    (await execute({ sql: text, args: parameters })).rows as unknown as TRow[]
+}
+
+/** What is not known to read goes to the writer. */
+function kindOf(text: string): Prepared['kind'] {
+  const { kind, refusal } = readStatement(text)
+  return kind === 'read' && refusal === undefined ? 'read' : 'write'
+}

@@ -1,0 +1,47 @@
+import type { Purpose } from './libsql-connection.ts'
+import type { LibsqlClient } from './libsql-types.ts'
+
+/** The connections of one file, one for each purpose, opened when it is needed, once however many ask. */
+export interface KeptConnections {
+  get(purpose: Purpose): Promise<LibsqlClient>
+  /** Closes one whose state nobody knows; the next user gets another. */
+  drop(purpose: Purpose): void
+  /** Closes all at once. */
+  dropAll(): void
+}
+
+/** Makes {@link KeptConnections}. */
+export function keptConnections(open: (purpose: Purpose) => Promise<LibsqlClient>): KeptConnections {
+  const opened = new Map<Purpose, Promise<LibsqlClient>>()
+  const clients = new Map<Purpose, LibsqlClient>()
+
+  const start = (purpose: Purpose): Promise<LibsqlClient> => {
+    const opening = open(purpose).then(
+      (client) => {
+        // Dropped meanwhile.
+        if (opened.get(purpose) === opening) clients.set(purpose, client)
+        else client.close()
+        return client
+      },
+      (error: unknown) => {
+        if (opened.get(purpose) === opening) opened.delete(purpose)
+        throw error
+      },
+    )
+    opened.set(purpose, opening)
+    return opening
+  }
+  const drop = (purpose: Purpose): void => {
+    opened.delete(purpose)
+    clients.get(purpose)?.close()
+    clients.delete(purpose)
+  }
+
+  return Object.freeze({
+    get: (purpose: Purpose) => opened.get(purpose) ?? start(purpose),
+    drop,
+    dropAll() {
+      for (const purpose of opened.keys()) drop(purpose)
+    },
+  })
+}

@@ -1,0 +1,180 @@
+import type { DatabaseServer, Guard } from '../../../contracts/dialect.ts'
+import type { Scope } from '../../../contracts/isolation.ts'
+import { isTenancyError, tenancyError } from '../../../errors.ts'
+import { loadPeer } from '../../../util/load-peer.ts'
+import { capabilities, textScoped } from '../capabilities.ts'
+import { parseDdl } from '../ddl.ts'
+import { destroyPrefixed } from '../destroy-namespace.ts'
+import { layoutOf } from '../layout.ts'
+import { type Location, locationOf, prepare } from '../location.ts'
+import { type NamespaceTransaction, openNamespaceSession } from '../namespace-session.ts'
+import { createStatementReader } from '../statement.ts'
+import { render } from '../template.ts'
+import { adminConnection } from './libsql-admin.ts'
+import { connect, useWriteAheadLog } from './libsql-connection.ts'
+import { createDatabaseFile, type DatabaseFile } from './libsql-file.ts'
+import { lazyTransaction } from './libsql-lazy-transaction.ts'
+import { inMigration } from './libsql-migration.ts'
+import { createOwnFiles, type OwnFiles } from './libsql-own-files.ts'
+import type { LibsqlSession } from './libsql-session.ts'
+import { tenantClient } from './libsql-tenant-client.ts'
+import type { CreateLibsqlClient } from './libsql-types.ts'
+
+/** Options of {@link createLibsqlServer}. */
+export interface LibsqlServerOptions {
+  /** `file:<path>`: the main file, with the tables of all tenants that are told apart by a prefix. */
+  readonly url: string
+  /** Folder of the files of tenants that have one of their own. Default `<path>.tenants`. */
+  readonly tenantFolder: string | undefined
+  /** Files of tenants that are open at once, with at most two connections each. */
+  readonly maxOpenFiles: number
+  /** Seconds a statement may wait for a file or its writer. */
+  readonly poolTimeout: number
+  /** Seconds after which `close()` closes files that are still in use. Default 10. */
+  readonly closeTimeout?: number
+  /** Told every statement of a tenant, without its parameters. */
+  readonly onStatement: ((text: string) => void) | undefined
+}
+
+interface Opened {
+  readonly createClient: CreateLibsqlClient
+  readonly mainFile: string
+  readonly main: DatabaseFile
+  readonly own: OwnFiles
+  readonly drizzle: (options: { client: object }) => unknown
+}
+
+const NO_WAL =
+  'The file system of databaseUrl has no write-ahead log: readers and the writer of a SQLite file wait for each other.'
+
+/**
+ * SQLite through libsql, on local files. Nothing is opened before `open()`; libsql itself is loaded there. It works in this
+ * thread, so every statement holds up the process for as long as it runs.
+ */
+export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer {
+  const location = locationOf(options.url, options.tenantFolder)
+  const readStatement = createStatementReader()
+  let opened: Opened | undefined
+  let closing: Promise<void> | undefined
+  const parts = (): Opened => {
+    if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
+    if (opened === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
+    return opened
+  }
+  const main = () => parts().main
+  const session = (scope: Scope, guard: Guard): LibsqlSession => {
+    const { own, naming } = layoutOf(scope)
+    parts()
+    return Object.freeze({
+      lease: async () => (own ? parts().own.lease(scope) : { file: main(), release() {} }),
+      prepare(text: string) {
+        const { kind, refusal, sharedRefusal, template } = readStatement(text)
+        const reason = refusal ?? (own ? undefined : sharedRefusal)
+        if (reason !== undefined) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [reason])
+        return { kind, text: render(template, naming) }
+      },
+      guard,
+      onStatement: options.onStatement,
+    })
+  }
+  const inMainFile = async <T>(work: (transaction: NamespaceTransaction) => Promise<T>): Promise<T> => {
+    const file = main()
+    const unlock = await file.lock('transaction')
+    try {
+      return await inMigration(file, work)
+    } finally {
+      unlock()
+    }
+  }
+
+  return Object.freeze({
+    capabilities,
+    textScoped,
+    admin: adminConnection(main),
+
+    async open() {
+      if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
+      const ready = opened ?? (await load(options, location))
+      try {
+        const hasLog = await useWriteAheadLog(ready.createClient, ready.mainFile, ready.main.timeoutMs)
+        opened ??= ready
+        return hasLog ? [] : [NO_WAL]
+      } catch (error) {
+        throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
+      }
+    },
+
+    client: (scope: Scope, guard: Guard) => tenantClient(session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(session(scope, guard)),
+    forget(scope: Scope) {
+      if (scope.strategy === 'database') opened?.own.forget(scope)
+    },
+    drizzle: (client: object) => parts().drizzle({ client }),
+
+    async inNamespace(scope, work) {
+      const layout = layoutOf(scope)
+      const inFile = (transaction: NamespaceTransaction) => work(openNamespaceSession(transaction, scope, layout))
+      return layout.own ? parts().own.provision(scope, inFile) : inMainFile(inFile)
+    },
+    async destroy(scope) {
+      const layout = layoutOf(scope)
+      if (layout.own) return parts().own.remove(scope)
+      return inMainFile((transaction) => destroyPrefixed(transaction, scope, layout))
+    },
+    parseDdl,
+
+    async ping() {
+      await main().read([{ sql: 'select 1' }])
+    },
+    stats() {
+      if (opened === undefined) return {}
+      const { waiting } = opened.main
+      return { main: { total: 1, idle: waiting > 0 ? 0 : 1, waiting }, tenants: opened.own.stats() }
+    },
+    close() {
+      closing ??= end(opened, (options.closeTimeout ?? 10) * 1000)
+      return closing
+    },
+  } satisfies DatabaseServer)
+}
+
+async function load(options: LibsqlServerOptions, location: Location): Promise<Opened> {
+  const libsql = await loadPeer('@libsql/client', () => import('@libsql/client'))
+  const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/libsql'))
+  const createClient = libsql.createClient as unknown as CreateLibsqlClient
+  const timeoutMs = options.poolTimeout * 1000
+  const real = withFolders(location)
+  return Object.freeze({
+    createClient,
+    mainFile: real.mainFile,
+    main: createDatabaseFile({ open: (purpose) => connect(createClient, real.mainFile, purpose), timeoutMs }),
+    own: createOwnFiles({ createClient, location: real, timeoutMs, maxOpenFiles: options.maxOpenFiles }),
+    drizzle: drizzle as unknown as Opened['drizzle'],
+  })
+}
+
+function withFolders(location: Location): Location {
+  try {
+    return prepare(location)
+  } catch (error) {
+    throw isTenancyError(error) ? error : tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
+  }
+}
+
+/** Waits for what is under way, at most `patienceMs`; what is still open then is rolled back. */
+async function end(opened: Opened | undefined, patienceMs: number): Promise<void> {
+  if (opened === undefined) return
+  const { main, own } = opened
+  await Promise.all([own.close(patienceMs), atMost(patienceMs, main.lock('statement'))])
+  await main.close()
+}
+
+/** Settles when `work` does, whichever way, or when its time is over. */
+async function atMost(milliseconds: number, work: Promise<unknown>): Promise<void> {
+  let impatience: NodeJS.Timeout | undefined
+  const late = new Promise((resolve) => {
+    impatience = setTimeout(resolve, milliseconds)
+  })
+  await Promise.allSettled([Promise.race([work, late])])
+  clearTimeout(impatience)
+}

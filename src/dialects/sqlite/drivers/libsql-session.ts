@@ -1,0 +1,68 @@
+import type { Guard } from '../../../contracts/dialect.ts'
+import { tenancyError } from '../../../errors.ts'
+import type { ReadStatement } from '../statement.ts'
+import type { Lease } from './libsql-tenant-files.ts'
+import type { LibsqlResult, LibsqlStatement } from './libsql-types.ts'
+
+/** What confines one tenant; the admin connection has one that confines nothing. */
+export interface LibsqlSession {
+  /** The file of this scope. */
+  lease(): Promise<Lease>
+  /** Reads a statement and writes the tenant's names into it. @throws TENANCY_ERR_STATEMENT_REFUSED */
+  prepare(text: string): { readonly kind: ReadStatement['kind']; readonly text: string }
+  readonly guard: Guard
+  readonly onStatement: ((text: string) => void) | undefined
+}
+
+/** A statement that was handed over and may be sent. */
+export interface Prepared extends LibsqlStatement {
+  readonly kind: ReadStatement['kind']
+}
+
+/** A statement as libsql takes it: a text, an object, or a text with its parameters. */
+type Given = string | LibsqlStatement | readonly [sql: string, args?: unknown]
+
+/** `execute` and `batch` as libsql has them, over what runs statements. */
+export function statementsOn(
+  session: LibsqlSession,
+  run: (statements: readonly Prepared[]) => Promise<LibsqlResult[]>,
+) {
+  return {
+    async execute(given: Given, args?: unknown): Promise<LibsqlResult> {
+      const [result] = await run([handOver(session, given, args)])
+      return result as LibsqlResult
+    },
+    batch: async (given: readonly Given[]): Promise<LibsqlResult[]> => run(given.map((one) => handOver(session, one))),
+  }
+}
+
+/** Drizzle's own migrator would write into the tenant's namespace without its lock. */
+export async function refuseMigrations(): Promise<never> {
+  throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['migrations; they belong to the registration of a tenant'])
+}
+
+/** Sends statements, after a wait perhaps, and tells them to the log without their parameters. */
+export function send<T>(session: LibsqlSession, statements: readonly Prepared[], work: () => Promise<T>): Promise<T> {
+  session.guard('send')
+  for (const { sql } of statements) session.onStatement?.(sql)
+  return work()
+}
+
+/** Checks a statement and keeps it as it is now, whatever its caller does to it while it waits. */
+function handOver(session: LibsqlSession, given: Given, more?: unknown): Prepared {
+  session.guard()
+  const [sql, args] = partsOf(given, more)
+  if (typeof sql !== 'string') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a statement without text'])
+  const { kind, text } = session.prepare(sql)
+  return { kind, sql: text, ...(args === undefined ? {} : { args: copyOf(args) }) }
+}
+
+function partsOf(given: Given, more: unknown): readonly [sql: unknown, args: unknown] {
+  if (typeof given === 'string') return [given, more]
+  return 'sql' in given ? [given.sql, given.args] : [given[0], given[1]]
+}
+
+function copyOf(args: unknown): unknown {
+  if (Array.isArray(args)) return [...(args as unknown[])]
+  return typeof args === 'object' && args !== null ? { ...args } : args
+}

@@ -1,0 +1,139 @@
+import type { PoolStats } from '../../../contracts/dialect.ts'
+import type { Scope } from '../../../contracts/isolation.ts'
+import { tenancyError } from '../../../errors.ts'
+import type { DatabaseFile } from './libsql-file.ts'
+
+/** A file that stays open until it is released, once. */
+export interface Lease {
+  readonly file: DatabaseFile
+  release(): void
+}
+
+/** The files of tenants, opened when they are needed and closed when others need the room. */
+export interface TenantFiles {
+  /**
+   * The file of a tenant. Waits for room when all open files are in use.
+   * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_CLOSED
+   */
+  lease(scope: Scope): Promise<Lease>
+  /** Closes the tenant's file, now or when it is no longer in use. */
+  forget(scope: Scope): void
+  stats(): PoolStats
+  /** Refuses whoever comes later, waits for who is at it, at most `patienceMs`, and closes all. */
+  close(patienceMs: number): Promise<void>
+}
+
+/** Options of {@link createTenantFiles}. */
+export interface TenantFilesOptions {
+  readonly create: (scope: Scope) => DatabaseFile
+  readonly maxOpen: number
+  /** Longest wait for room. */
+  readonly timeoutMs: number
+}
+
+interface Entry {
+  readonly tenantId: string
+  readonly file: DatabaseFile
+  users: number
+  /** To be closed as soon as nobody uses it. */
+  doomed: boolean
+}
+
+/** Makes {@link TenantFiles}. */
+export function createTenantFiles({ create, maxOpen, timeoutMs }: TenantFilesOptions): TenantFiles {
+  /** The one used least recently comes first. */
+  const entries = new Map<string, Entry>()
+  const waiters: (() => void)[] = []
+  let closed = false
+  let emptied = () => {}
+
+  const inUse = () => [...entries.values()].filter(({ users }) => users > 0).length
+  const shut = (namespace: string, { file }: Entry): void => {
+    entries.delete(namespace)
+    void file.close()
+  }
+  const makeRoom = (): boolean => {
+    if (entries.size < maxOpen) return true
+    for (const [namespace, entry] of entries) {
+      if (entry.users > 0) continue
+      shut(namespace, entry)
+      return true
+    }
+    return false
+  }
+  const use = (namespace: string, entry: Entry): Lease => {
+    entry.users++
+    entries.delete(namespace)
+    entries.set(namespace, entry)
+    let released = false
+    return {
+      file: entry.file,
+      release() {
+        if (released) return
+        released = true
+        if (--entry.users > 0) return
+        if (entry.doomed) shut(namespace, entry)
+        waiters.shift()?.()
+        if (closed && inUse() === 0) emptied()
+      },
+    }
+  }
+
+  return Object.freeze({
+    async lease(scope: Scope) {
+      const { namespace, tenantId } = scope
+      const deadline = performance.now() + timeoutMs
+      for (;;) {
+        if (closed) throw tenancyError('TENANCY_ERR_CLOSED')
+        const found = entries.get(namespace)
+        // The open file was found to be that tenant's, and nobody else's.
+        if (found !== undefined && found.tenantId !== tenantId) {
+          throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [namespace])
+        }
+        if (found !== undefined) return use(namespace, found)
+        if (makeRoom()) return use(namespace, { tenantId, file: create(scope), users: 0, doomed: false })
+        await roomFor(waiters, deadline, timeoutMs)
+      }
+    },
+
+    forget({ namespace }: Scope) {
+      const entry = entries.get(namespace)
+      if (entry === undefined) return
+      entry.doomed = true
+      if (entry.users === 0) shut(namespace, entry)
+    },
+
+    stats: () => ({ total: entries.size, idle: entries.size - inUse(), waiting: waiters.length }),
+
+    async close(patienceMs: number) {
+      closed = true
+      for (const wake of waiters.splice(0)) wake()
+      if (inUse() > 0) {
+        let impatience: NodeJS.Timeout | undefined
+        await new Promise<void>((resolve) => {
+          emptied = resolve
+          impatience = setTimeout(resolve, patienceMs)
+        })
+        clearTimeout(impatience)
+      }
+      for (const { file } of entries.values()) await file.close()
+      entries.clear()
+    },
+  })
+}
+
+/** Waits until somebody gives room. */
+function roomFor(waiters: (() => void)[], deadline: number, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const wake = () => {
+      clearTimeout(timer)
+      resolve()
+    }
+    const late = () => {
+      waiters.splice(waiters.indexOf(wake), 1)
+      reject(tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs]))
+    }
+    const timer = setTimeout(late, Math.max(0, deadline - performance.now()))
+    waiters.push(wake)
+  })
+}

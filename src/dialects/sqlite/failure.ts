@@ -1,0 +1,28 @@
+import { isTenancyError, tenancyError } from '../../errors.ts'
+
+/** What is wrong with the file and not with the statement. */
+const FILE_CODES = /^SQLITE_(?:CANTOPEN|IOERR|NOTADB|CORRUPT|FULL|READONLY|PROTOCOL)$/
+
+/** Another process, or another connection of this one, is writing. Nothing was done. */
+export function isBusy(error: unknown): boolean {
+  return codeOf(error) === 'SQLITE_BUSY'
+}
+
+/**
+ * The error of a statement, told as 503 when the file or its lock is the reason; anything else is the user's, untouched.
+ * @param timeoutMs for how long the lock was waited for
+ */
+export function statementFailure(error: unknown, timeoutMs: number): unknown {
+  if (isTenancyError(error)) return error
+  const code = codeOf(error)
+  if (code === 'SQLITE_BUSY') return tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs], error)
+  if (code === 'TRANSACTION_CLOSED') return tenancyError('TENANCY_ERR_TRANSACTION_FINISHED', [], error)
+  if (code !== 'CLIENT_CLOSED' && !FILE_CODES.test(code)) return error
+  return tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
+}
+
+/** The code of an error as libsql throws it, recognised by shape: `instanceof` fails across copies of a driver. */
+function codeOf(error: unknown): string {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return ''
+  return typeof error.code === 'string' ? error.code : ''
+}

@@ -1,0 +1,93 @@
+import { lstatSync, mkdirSync, realpathSync } from 'node:fs'
+import { basename, dirname, join, relative, resolve, sep } from 'node:path'
+import { tenancyError } from '../../errors.ts'
+
+/** Files that SQLite keeps beside a database. */
+export const SIDE_FILES = ['-wal', '-shm', '-journal'] as const
+
+/** Where the files of a server are; absolute, so that a later change of the working folder moves nothing. */
+export interface Location {
+  readonly mainFile: string
+  readonly tenantFolder: string
+}
+
+/** What tells one file from another of the same name. */
+export interface FileIdentity {
+  readonly device: number
+  readonly inode: number
+}
+
+/**
+ * Reads `file:<path>` and the folder of the tenants' own files, by default `<path>.tenants`.
+ * @throws TENANCY_ERR_CONFIG_INVALID for what is no local file, and for a main file inside the tenants' folder
+ */
+export function locationOf(url: string, tenantFolder?: string): Location {
+  const mainFile = resolve(pathOf(url))
+  const location = { mainFile, tenantFolder: resolve(tenantFolder ?? `${mainFile}.tenants`) }
+  assertApart(location)
+  return Object.freeze(location)
+}
+
+/** Makes the folders. The links on the way to them are followed once, now. */
+export function prepare({ mainFile, tenantFolder }: Location): Location {
+  mkdirSync(dirname(mainFile), { recursive: true })
+  mkdirSync(tenantFolder, { recursive: true, mode: 0o700 })
+  const location = {
+    mainFile: join(realpathSync(dirname(mainFile)), basename(mainFile)),
+    tenantFolder: realpathSync(tenantFolder),
+  }
+  assertApart(location)
+  return Object.freeze(location)
+}
+
+/** The file of a namespace whose form was checked. */
+export function tenantFile({ tenantFolder }: Location, namespace: string): string {
+  return join(tenantFolder, `${namespace}.db`)
+}
+
+/**
+ * The file at `path`, or undefined when there is none. A link is never followed: it could lead to another tenant's file.
+ * @throws TENANCY_ERR_NAMESPACE_EXISTS for a link, a folder or the like
+ */
+export function identityOf(path: string, namespace: string): FileIdentity | undefined {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return undefined
+  if (!found.isFile()) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [namespace])
+  return { device: found.dev, inode: found.ino }
+}
+
+/** Nobody's own file can be the main one, whatever the namespace. */
+function assertApart({ mainFile, tenantFolder }: Location): void {
+  const inside = relative(tenantFolder, mainFile)
+  if (inside === '..' || inside.startsWith(`..${sep}`)) return
+  throw invalid('the main file is inside the folder of the tenants. Give that a folder of its own (tenantFolder).')
+}
+
+function pathOf(url: string): string {
+  const [, path] = /^file:([^?#]*)$/.exec(url) ?? []
+  if (path === undefined) {
+    throw invalid(
+      'SQLite is a local file here: `file:<path>` without parameters. A remote libSQL server has no lock that would keep two migrations apart.',
+    )
+  }
+  // `file:///path`, `file://localhost/path`, `file:/path`, `file:path`.
+  const local = path.replace(/^\/\/(?:localhost)?(?=\/)/, '')
+  if (local === '' || local.startsWith('//') || local.endsWith('/')) throw invalid('it names no local file.')
+  if (local.startsWith(':memory:')) throw invalid('`:memory:` is another database on each connection. Use a file.')
+  const decoded = decode(local)
+  if (decoded.includes('\0')) throw invalid('it names no local file.')
+  return decoded
+}
+
+function decode(path: string): string {
+  try {
+    return decodeURIComponent(path)
+  } catch (error) {
+    if (error instanceof URIError) throw invalid('a % in it is no escape; write it as %25.')
+    throw error
+  }
+}
+
+function invalid(reason: string): Error {
+  return tenancyError('TENANCY_ERR_CONFIG_INVALID', [`- databaseUrl: ${reason}`])
+}

@@ -1,0 +1,114 @@
+import { DdlRefusal } from '../../contracts/migrator.ts'
+import { type Lexeme, lexemesOf } from '../../sql/ddl/lexemes.ts'
+import { LEDGER } from './ledger.ts'
+import { sqliteProfile } from './profile.ts'
+import { type Template, templateOf } from './template.ts'
+
+/** A statement of a tenant, read once. */
+export interface ReadStatement {
+  /** `savepoint`: what Drizzle sends for a nested transaction; it needs an open one. */
+  readonly kind: 'read' | 'write' | 'savepoint'
+  /** Why no tenant may send it. */
+  readonly refusal: string | undefined
+  /** Why no tenant may send it that shares a file with others. */
+  readonly sharedRefusal: string | undefined
+  readonly template: Template
+}
+
+/** What begins a statement about rows. Everything else is DDL, transaction control, or reaches out of the file. */
+const READS = new Set(['select', 'values', 'explain'])
+const WRITES = new Set(['insert', 'replace', 'update', 'delete'])
+const SAVEPOINT = /^(?:savepoint|release savepoint|rollback to savepoint) sp\d+$/
+/** `$a(…)` is one token to SQLite, whatever is between the parentheses: it could hide a quote from us. */
+const PARAMETER = /^[$@:#]/
+/** Tables and functions that tell of all objects of the file, or read its pages. */
+const CATALOGUE = /^(?:sqlite_|libsql_|pragma_|dbstat$|bytecode$|tables_used$|vector_top_k$)/i
+const NAMESPACED = /^t[0-9a-z]{25}__/i
+
+/** Statements remembered; an application has few, and texts with values in them must not fill the memory. */
+const MAX_STATEMENTS = 2000
+/** Longer texts are hardly ever the same twice. */
+const MAX_REMEMBERED_LENGTH = 16_384
+
+/** Builds a function that reads statements, each once. */
+export function createStatementReader(): (text: string) => ReadStatement {
+  const known = new Map<string, ReadStatement>()
+  return function read(text) {
+    const found = known.get(text)
+    if (found !== undefined) return found
+    const statement = readStatement(text)
+    if (text.length <= MAX_REMEMBERED_LENGTH) {
+      if (known.size >= MAX_STATEMENTS) known.delete(known.keys().next().value as string)
+      known.set(text, statement)
+    }
+    return statement
+  }
+}
+
+/**
+ * Reads a statement: what it does, what a tenant's SQL must not do, and where tenant names stand in it. SQLite has no
+ * roles, so what a serving role may not do elsewhere is refused here, before anything is sent: this guards against
+ * mistakes, it is no wall against SQL that is made to get through.
+ */
+export function readStatement(text: string): ReadStatement {
+  let lexemes: Lexeme[]
+  try {
+    lexemes = lexemesOf(text, sqliteProfile)
+  } catch (error) {
+    if (!(error instanceof DdlRefusal)) throw error
+    return refused(text, error.message)
+  }
+  const control = lexemes.map((lexeme) => lexeme.text.toLowerCase()).join(' ')
+  if (SAVEPOINT.test(control)) return { ...refused(text, undefined), kind: 'savepoint' }
+  const refusal = refusalOf(text, lexemes)
+  if (refusal !== undefined) return refused(text, refusal)
+  return Object.freeze({
+    kind: kindOf(lexemes),
+    refusal,
+    sharedRefusal: sharedRefusalOf(lexemes),
+    template: templateOf(text, lexemes),
+  })
+}
+
+function refused(text: string, refusal: string | undefined): ReadStatement {
+  return Object.freeze({ kind: 'write', refusal, sharedRefusal: undefined, template: { texts: [text], names: [] } })
+}
+
+function kindOf(lexemes: readonly Lexeme[]): 'read' | 'write' {
+  const verb = lexemes[0]?.word ?? ''
+  if (verb !== 'with') return READS.has(verb) ? 'read' : 'write'
+  const writes = lexemes.some(({ word, depth }, at) => depth === 0 && WRITES.has(word) && lexemes[at + 1]?.word !== '(')
+  return writes ? 'write' : 'read'
+}
+
+function refusalOf(text: string, lexemes: readonly Lexeme[]): string | undefined {
+  const verb = lexemes[0]?.word ?? ''
+  if (verb !== 'with' && !READS.has(verb) && !WRITES.has(verb)) {
+    return `it begins with ${JSON.stringify(lexemes[0]?.text.slice(0, 40) ?? '')}; rows are read and written here, transactions made with \`transaction()\``
+  }
+  // SQLite ends a text at NUL, and a comment at the next line feed only: both sides must read the same.
+  if (text.includes('\0')) return 'it contains NUL'
+  if (text.includes('--') && /\r(?!\n)/.test(text)) return 'a comment and a lone carriage return'
+  const end = lexemes.findIndex(({ word }) => word === ';')
+  if (end >= 0 && lexemes.slice(end).some(({ word }) => word !== ';')) return 'several statements in one text'
+  for (const { text: piece, name } of lexemes) {
+    if (PARAMETER.test(piece)) return `a named parameter (${piece}); use ?`
+    if (name?.toLowerCase() === 'load_extension') return 'load_extension'
+  }
+  return lexemes.some((lexeme) => contentOf(lexeme)?.toLowerCase() === LEDGER) ? `the table ${LEDGER}` : undefined
+}
+
+/** A string too: in FROM, SQLite takes it for a name. */
+function sharedRefusalOf(lexemes: readonly Lexeme[]): string | undefined {
+  for (const lexeme of lexemes) {
+    const content = contentOf(lexeme)
+    if (content === undefined) continue
+    if (CATALOGUE.test(content)) return `${lexeme.text.slice(0, 40)}, which tells of other tenants`
+    if (NAMESPACED.test(content)) return 'a name with a prefix in it; names are written as "__tenant__"."name"'
+  }
+  return undefined
+}
+
+function contentOf({ name, string, text }: Lexeme): string | undefined {
+  return string ? text.slice(1, -1) : name
+}

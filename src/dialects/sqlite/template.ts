@@ -1,0 +1,101 @@
+import type { Lexeme } from '../../sql/ddl/lexemes.ts'
+import type { Naming } from '../../sql/naming.ts'
+import { TENANT_TOKEN, tenantName } from '../../sql/scoped-text.ts'
+import { sqliteProfile } from './profile.ts'
+
+/**
+ * How a tenant name is written:
+ * - `table`: `"t1__orders" AS "orders"`
+ * - `plain`: `"t1__orders"`, where an alias follows or none may stand
+ * - `column`: `"orders"`, what qualifies a column
+ */
+type Role = 'table' | 'plain' | 'column'
+
+interface TemplateName {
+  readonly name: string
+  readonly role: Role
+}
+
+/** A statement cut at its tenant names: text, name, text, name, … text. */
+export interface Template {
+  readonly texts: readonly string[]
+  readonly names: readonly TemplateName[]
+}
+
+/** What may stand after the name of a table; any other word there is its alias. */
+const FOLLOWERS = new Set(
+  '( ) , ; where join inner left right full cross natural outer on using group order having limit union intersect except set values returning window default select with indexed not do from replace'.split(
+    ' ',
+  ),
+)
+
+/**
+ * Finds the `"__tenant__"."name"` of a statement. Each table gets its plain name as an alias, because drizzle-orm 0.45
+ * leaves the schema out of the select list of joins: `"orders"."id"` and `"__tenant__"."orders"."id"` then mean the same.
+ */
+export function templateOf(text: string, lexemes: readonly Lexeme[]): Template {
+  if (!text.includes(TENANT_TOKEN)) return { texts: [text], names: [] }
+  const places = lexemes.flatMap((_, at) => placeAt(lexemes, at) ?? [])
+  const returned = returnedTable(lexemes, places)
+  const texts: string[] = []
+  const names: TemplateName[] = []
+  let from = 0
+  for (const { start, end, name, role, at } of places) {
+    texts.push(text.slice(from, start))
+    // RETURNING knows the table by its own name only.
+    names.push({ name, role: role === 'column' && name === returned?.name && at > returned.at ? 'plain' : role })
+    from = end
+  }
+  texts.push(text.slice(from))
+  return { texts, names }
+}
+
+/** Writes a statement for one tenant. */
+export function render({ texts, names }: Template, naming: Naming): string {
+  let written = texts[0] as string
+  for (let i = 0; i < names.length; i++) {
+    written += writtenName(names[i] as TemplateName, naming) + (texts[i + 1] as string)
+  }
+  return written
+}
+
+function writtenName({ name, role }: TemplateName, naming: Naming): string {
+  const alias = sqliteProfile.quoteName(name)
+  if (role === 'column') return alias
+  const own = tenantName(name, naming, sqliteProfile)
+  return role === 'plain' || own === alias ? own : `${own} AS ${alias}`
+}
+
+interface Place extends TemplateName {
+  readonly at: number
+  readonly depth: number
+  readonly start: number
+  readonly end: number
+}
+
+function placeAt(lexemes: readonly Lexeme[], at: number): Place | undefined {
+  const [token, dot, target] = [lexemes[at], lexemes[at + 1], lexemes[at + 2]]
+  if (token?.quoted !== true || token.name !== TENANT_TOKEN || dot?.word !== '.') return undefined
+  if (target?.quoted !== true || target.name === undefined) return undefined
+  const role = roleOf(lexemes[at - 1], lexemes[at + 3])
+  return { at, role, name: target.name, depth: token.depth, start: token.start, end: target.end }
+}
+
+function roleOf(before: Lexeme | undefined, after: Lexeme | undefined): Role {
+  if (after?.word === '.') return 'column'
+  // `x IN table` takes no alias.
+  if (before?.word === 'in') return 'plain'
+  return after === undefined || (!after.quoted && FOLLOWERS.has(after.word)) ? 'table' : 'plain'
+}
+
+/** The table that a RETURNING is about, with the place of that word; none when it is read again inside. */
+function returnedTable(
+  lexemes: readonly Lexeme[],
+  places: readonly Place[],
+): { readonly name: string; readonly at: number } | undefined {
+  const at = lexemes.findIndex(({ word, depth }) => word === 'returning' && depth === 0)
+  const target = places.find(({ depth, role }) => depth === 0 && role !== 'column')
+  if (at < 0 || target === undefined) return undefined
+  const again = places.some((place) => place.at > at && place.role !== 'column' && place.name === target.name)
+  return again ? undefined : { name: target.name, at }
+}

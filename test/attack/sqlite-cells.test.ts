@@ -1,0 +1,8 @@
+import { describe } from 'vitest'
+import { sqliteCell, sqliteStrategies } from '../matrix/sqlite-cells.ts'
+import { attackSuite } from './cell-suite.ts'
+
+describe.each(sqliteStrategies)('attack on $name of SQLite', (strategy) => {
+  // As many files are open at once as there are connections elsewhere, for twenty tenants.
+  attackSuite((poolSize) => sqliteCell(strategy, { maxOpenFiles: poolSize }))
+})
