@@ -57,7 +57,8 @@ const dnsSuffix = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)
 const prefixPath = /^(\/(?!\.{1,2}(\/|$))[A-Za-z0-9._~-]+)+\/?$/
 const schemaName = /^(?!pg_|public$|information_schema$)[a-z_][a-z0-9_]{0,62}$/
 /** The URLs that `databaseUrl` may have. */
-export const urlForms = '`postgres://…`, `postgresql://…`, `pglite:memory` or `pglite:<folder>`'
+export const urlForms =
+  '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `file:<path>` (SQLite), `pglite:memory` or `pglite:<folder>`'
 const inPassword = 'in the password, write @ : / ? # % as %40 %3A %2F %3F %23 %25'
 const schemaRange = 'a-z, 0-9 and _, at most 63; not `public`, `information_schema` or `pg_…`'
 
@@ -115,16 +116,16 @@ export const configSchema = z.object({
     'Your tables: `import * as schema`. Required where names are written into the SQL: `prefix` everywhere, all of MySQL.',
   ),
   databaseUrl: databaseUrl(
-    (url) => isPostgresUrl(url) || isEmbeddedUrl(url),
+    (url) => isPostgresUrl(url) || isMysqlUrl(url) || isFile(url) || isEmbeddedUrl(url),
     urlForms,
     'required; `pglite:memory` when no URL is set and `NODE_ENV` is `development` or `test`',
     'The database of the tenants, with the serving role. Trailing slashes are dropped.',
   ),
   adminDatabaseUrl: databaseUrl(
-    isPostgresUrl,
-    '`postgres://…` or `postgresql://…`',
+    (url) => isPostgresUrl(url) || isMysqlUrl(url),
+    '`postgres://…`, `postgresql://…`, `mysql://…` or `mariadb://…`',
     'the same as `databaseUrl`',
-    'The same database with the rights for DDL and the registry, without a pooler. Not for `pglite:`.',
+    'The same database with the rights for DDL and the registry, without a pooler. Not for `pglite:` and `file:`.',
   ),
   pooler: choice(
     ['none', 'transaction'],
@@ -141,6 +142,36 @@ export const configSchema = z.object({
   ),
   databasePoolTimeout: seconds(30, 1, 'Longest wait for a free connection; then the request is answered 503.'),
   databasePoolRecycle: seconds(3600, 60, 'Age at which a connection is replaced.'),
+  databaseMaxTenantConnections: integer(
+    20,
+    1,
+    1000,
+    'Under `database`, connections per process to the databases of all tenants together. Who comes after waits. A SQLite file counts as two.',
+  ),
+  databaseTenantPoolSize: integer(5, 1, 100, 'Under `database`, connections of these for any one tenant.'),
+  databaseTemplate: z
+    .string()
+    .regex(/^[^\0]+$/)
+    .refine((name) => Buffer.byteLength(name) <= 63)
+    .default('template0')
+    .register(notes, {
+      kind: 'text',
+      type: 'string',
+      range: 'the name of a database, at most 63 bytes',
+      meaning:
+        'Under `database`, what a new one is copied from, with its extensions and rights: run `fastify-tenancy roles` in it.',
+    }),
+  tenantFolder: z
+    .string()
+    .regex(/^[^\0]+$/)
+    .optional()
+    .register(notes, {
+      kind: 'text',
+      type: 'string',
+      range: 'the path of a folder that the main file is not in',
+      meaning:
+        'Under `database` on SQLite, folder of the files of the tenants. Default: the path of `databaseUrl` and `.tenants`.',
+    }),
   databaseEcho: flag(false, 'Log statements, without their parameters, at debug level.'),
   l1CacheMaxSize: integer(1000, 10, 100_000, 'Tenants remembered per process.'),
   l1CacheTtlSeconds: seconds(60, 1, 'How long a tenant is remembered.'),
@@ -281,6 +312,27 @@ function isPostgresUrl(url: string): boolean {
   const parsed = parseUrl(url)
   if (parsed === undefined || parsed.hash !== '' || parsed.hostname.includes(',')) return false
   return parsed.hostname !== '' || Boolean(parsed.searchParams.get('host'))
+}
+
+/** Options of the driver, such as several statements at once, do not come from a URL. */
+const mysqlParameters = ['ssl', 'socketPath']
+
+function isMysqlUrl(url: string): boolean {
+  if (!isMysql(url) || /%(?![\da-f]{2})/i.test(url)) return false
+  const parsed = parseUrl(url)
+  if (parsed === undefined || parsed.hash !== '' || parsed.hostname === '' || parsed.hostname.includes(','))
+    return false
+  return [...parsed.searchParams.keys()].every((name) => mysqlParameters.includes(name))
+}
+
+/** Whether a URL is that of a MySQL or MariaDB server. */
+export function isMysql(url: string): boolean {
+  return /^(mysql|mariadb):\/\//.test(url)
+}
+
+/** Whether a URL is that of a SQLite file. What else it must be is told when it is opened. */
+export function isFile(url: string): boolean {
+  return url.startsWith('file:')
 }
 
 function isEmbeddedUrl(url: string): boolean {

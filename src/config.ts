@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { configSchema, type Note, notes, urlForms } from './config-schema.ts'
+import { configSchema, isFile, isMysql, type Note, notes, urlForms } from './config-schema.ts'
 import { tenancyError } from './errors.ts'
 import { closest, fromText, PREFIX, variableName } from './util/env.ts'
 import { quoteReceived } from './util/identifier.ts'
@@ -71,6 +71,36 @@ const rules: readonly Rule[] = [
     problem: ({ adminDatabaseUrl, databaseUrl }) =>
       adminDatabaseUrl !== undefined && databaseUrl?.reveal().startsWith('pglite:')
         ? `given, but ${label('databaseUrl')} is \`pglite:\`, which has one connection for everything. Remove one.`
+        : undefined,
+  },
+  {
+    about: ['adminDatabaseUrl', 'databaseUrl'],
+    problem: ({ adminDatabaseUrl, databaseUrl }) =>
+      adminDatabaseUrl !== undefined &&
+      databaseUrl !== undefined &&
+      isMysql(adminDatabaseUrl.reveal()) !== isMysql(databaseUrl.reveal())
+        ? `leads to another kind of database than ${label('databaseUrl')}. Use one database, two roles.`
+        : undefined,
+  },
+  {
+    about: ['tenantStore', 'databaseUrl'],
+    problem: ({ tenantStore, databaseUrl }) =>
+      tenantStore === undefined && databaseUrl !== undefined && isMysql(databaseUrl.reveal())
+        ? 'missing. There is no registry of tenants on MySQL yet: give a TenantStore of your own.'
+        : undefined,
+  },
+  {
+    about: ['tenantStore', 'databaseUrl'],
+    problem: ({ tenantStore, databaseUrl }) =>
+      tenantStore === undefined && databaseUrl !== undefined && isFile(databaseUrl.reveal())
+        ? 'missing. There is no registry of tenants on SQLite yet: give a TenantStore of your own.'
+        : undefined,
+  },
+  {
+    about: ['adminDatabaseUrl', 'databaseUrl'],
+    problem: ({ adminDatabaseUrl, databaseUrl }) =>
+      adminDatabaseUrl !== undefined && databaseUrl !== undefined && isFile(databaseUrl.reveal())
+        ? `given, but ${label('databaseUrl')} is a file, which has no roles. Remove one.`
         : undefined,
   },
   {

@@ -1,7 +1,10 @@
 import type { TenancyConfig } from './config.ts'
 import type { DatabaseServer } from './contracts/dialect.ts'
+import { isFile, isMysql } from './config-schema.ts'
+import { createMysqlServer } from './dialects/mysql/drivers/mysql-server.ts'
 import { createPgServer } from './dialects/postgres/drivers/pg-server.ts'
 import { createPgliteServer } from './dialects/postgres/drivers/pglite-server.ts'
+import { createLibsqlServer } from './dialects/sqlite/drivers/libsql-server.ts'
 import { askedStrategies } from './strategy.ts'
 
 const EMBEDDED = 'pglite:'
@@ -19,6 +22,29 @@ export function openServer(config: TenancyConfig, onStatement: ((text: string) =
       onStatement,
     })
   }
+  if (isMysql(url)) {
+    return createMysqlServer({
+      url,
+      adminUrl: config.adminDatabaseUrl.reveal(),
+      strategies: askedStrategies(config),
+      poolSize: config.databasePoolSize,
+      maxOverflow: config.databaseMaxOverflow,
+      poolTimeout: config.databasePoolTimeout,
+      poolRecycle: config.databasePoolRecycle,
+      closeTimeout: config.closeTimeoutSeconds,
+      onStatement,
+    })
+  }
+  if (isFile(url)) {
+    return createLibsqlServer({
+      url,
+      tenantFolder: config.tenantFolder,
+      maxOpenFiles: Math.max(1, Math.floor(config.databaseMaxTenantConnections / 2)),
+      poolTimeout: config.databasePoolTimeout,
+      closeTimeout: config.closeTimeoutSeconds,
+      onStatement,
+    })
+  }
   return createPgServer({
     url,
     adminUrl: config.adminDatabaseUrl.reveal(),
@@ -28,6 +54,9 @@ export function openServer(config: TenancyConfig, onStatement: ((text: string) =
     maxOverflow: config.databaseMaxOverflow,
     poolTimeout: config.databasePoolTimeout,
     poolRecycle: config.databasePoolRecycle,
+    maxTenantConnections: config.databaseMaxTenantConnections,
+    tenantPoolSize: config.databaseTenantPoolSize,
+    databaseTemplate: config.databaseTemplate,
     closeTimeout: config.closeTimeoutSeconds,
     registrySchema: config.registrySchema,
     shared: config,

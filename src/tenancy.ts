@@ -121,6 +121,10 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   if (strategy.needs.some((name) => server.textScoped.has(name))) adoptTables(config.schema)
   /** Tenants that are not served, by id, with the version that said so: an older message cannot undo it. */
   const revoked = new Map<string, number>()
+  const forget = (tenant: Tenant): void => {
+    // One that was placed by a strategy that is no longer configured was never served here.
+    if (strategy.needs.includes(tenant.placement.strategy)) server.forget?.(strategy.scope(tenant))
+  }
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
   const store = createCachedTenantStore({
     store:
@@ -131,9 +135,12 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
         schema: config.registrySchema,
       }),
     cache,
-    onChange({ id, status, version }) {
-      if (status !== 'active') revoked.set(id, version)
-      else if ((revoked.get(id) ?? 0) < version) revoked.delete(id)
+    onChange(tenant) {
+      const { id, status, version } = tenant
+      if (status !== 'active') {
+        revoked.set(id, version)
+        forget(tenant)
+      } else if ((revoked.get(id) ?? 0) < version) revoked.delete(id)
     },
   })
   const handles = createLru<object>({ max: config.l1CacheMaxSize })

@@ -47,6 +47,10 @@ const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: strin
   databaseMaxOverflow: [0, [0, '0', 0], [200, '200', 200]],
   databasePoolTimeout: [30, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
   databasePoolRecycle: [3600, [60, '60', 60], [LONGEST, `${LONGEST}`, LONGEST]],
+  databaseMaxTenantConnections: [20, [1, '1', 1], [1000, '1000', 1000]],
+  databaseTenantPoolSize: [5, [1, '1', 1], [100, '100', 100]],
+  databaseTemplate: ['template0', ['saas_template', 'saas_template', 'saas_template']],
+  tenantFolder: [undefined, ['./tenants', './tenants', './tenants']],
   databaseEcho: [false, [true, 'Yes', true], [false, '0', false]],
   l1CacheMaxSize: [1000, [10, '10', 10], [100_000, '100000', 100_000]],
   l1CacheTtlSeconds: [60, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
@@ -104,6 +108,16 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
     ['0', '30s'],
   ],
   databasePoolRecycle: [[59, LONGEST + 1], ['59']],
+  databaseMaxTenantConnections: [
+    [0, 1001, 1.5],
+    ['0', '1001'],
+  ],
+  databaseTenantPoolSize: [
+    [0, 101],
+    ['0', '101'],
+  ],
+  databaseTemplate: [['', 'a\0b', 'é'.repeat(32), 1], ['é'.repeat(32)]],
+  tenantFolder: [['', 'a\0b', 1], []],
   databaseEcho: [['yes', 0], ['2']],
   l1CacheMaxSize: [
     [9, 100_001],
@@ -139,7 +153,7 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   databaseUrl: [
     [
       '',
-      'mysql://db/saas',
+      'oracle://db/saas',
       'postgres:',
       'postgres://',
       'postgres:///saas',
@@ -148,9 +162,9 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
       'pglite:/',
       1,
     ].concat(['pglite:memory://', 'pglite://data', 'postgres://a,b/saas', 'postgres://db:99999/x', 'db/saas'] as never),
-    ['mysql://db/saas', 'saas'],
+    ['oracle://db/saas', 'saas'],
   ],
-  adminDatabaseUrl: [['', 'pglite:memory', 'pglite:./data', 'mysql://db/saas', null], ['pglite:memory']],
+  adminDatabaseUrl: [['', 'pglite:memory', 'pglite:./data', 'oracle://db/saas', null], ['pglite:memory']],
 }
 
 function nameOf(option: string): string {
@@ -255,10 +269,10 @@ describe('database URLs', () => {
   test('PGlite never stands in for half a configuration', () => {
     const environment = { NODE_ENV: 'test' }
     expect(refusal({ adminDatabaseUrl: URL }, environment)).toContain('databaseUrl (TENANCY_DATABASE_URL): missing')
-    expect(refusal({ databaseUrl: 'mysql://db/saas' }, environment)).toContain(
+    expect(refusal({ databaseUrl: 'oracle://db/saas' }, environment)).toContain(
       'databaseUrl (TENANCY_DATABASE_URL): got',
     )
-    expect(refusal({ adminDatabaseUrl: 'mysql://db/saas' }, environment)).toContain(
+    expect(refusal({ adminDatabaseUrl: 'oracle://db/saas' }, environment)).toContain(
       'databaseUrl (TENANCY_DATABASE_URL): miss',
     )
   })

@@ -60,6 +60,18 @@ describe('rules between options', () => {
     expect(message).toContain('- adminDatabaseUrl (TENANCY_ADMIN_DATABASE_URL): given, but databaseUrl')
   })
 
+  test('a file has no roles, and no registry yet', () => {
+    const tenantStore = {}
+    const file = { databaseUrl: 'file:./app.db' }
+    expect(refusal(file)).toContain('- tenantStore: missing. There is no registry of tenants on SQLite yet')
+    const message = refusal({ ...file, tenantStore, adminDatabaseUrl: URL })
+    expect(message).toContain('- adminDatabaseUrl (TENANCY_ADMIN_DATABASE_URL): given, but databaseUrl')
+    expect(parse({ ...file, tenantStore }).databaseUrl.reveal()).toBe('file:./app.db')
+    for (const databaseUrl of [':memory:', 'libsql://db.example.com', 'sqlite:app.db']) {
+      expect(refusal({ databaseUrl, tenantStore })).toContain('`file:<path>` (SQLite)')
+    }
+  })
+
   test('[W2] the schemas differ', () => {
     const lead = '- registrySchema (TENANCY_REGISTRY_SCHEMA): got "extensions"'
     expect(refusal({ databaseUrl: URL, registrySchema: 'extensions' })).toContain(lead)

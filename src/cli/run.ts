@@ -22,6 +22,7 @@ const WRONG_USE = 2
 const LONGEST_NAME = 63
 
 const rolesUsage = `fastify-tenancy roles --database <name> --serving <role> --admin <role> [--extensions <schema>]
+                       [--databases]
 
 Prints the SQL that sets up the two roles. It can be run again. Nothing is connected to, no password is set.
 
@@ -29,6 +30,7 @@ Prints the SQL that sets up the two roles. It can be run again. Nothing is conne
   --serving     role of databaseUrl: without a tenant it reaches nothing
   --admin       role of adminDatabaseUrl: DDL and the registry
   --extensions  schema of the extensions that tenants may use (default: extensions)
+  --databases   tenants get databases of their own: the admin role may create them
 
 Run it as superuser, connected to that database:
 
@@ -79,6 +81,7 @@ function roles(args: readonly string[], output: Output): number {
       serving: { type: 'string' },
       admin: { type: 'string' },
       extensions: { type: 'string' },
+      databases: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h' },
     },
   })
@@ -92,7 +95,7 @@ function roles(args: readonly string[], output: Output): number {
   if (servingRole === adminRole) throw new UsageError('--serving and --admin must be two roles')
   const extensionsSchema = values.extensions === undefined ? 'extensions' : name(values, 'extensions')
   if (extensionsSchema === 'public') throw new UsageError('--extensions must not be public, which no tenant may use')
-  output.out(rolesScript({ database, servingRole, adminRole, extensionsSchema }))
+  output.out(rolesScript({ database, servingRole, adminRole, extensionsSchema, tenantDatabases: values.databases }))
   return OK
 }
 

@@ -61,6 +61,8 @@ export interface DatabaseServer {
   client(scope: Scope, guard: Guard): object
   /** One transaction for several statements of a request. */
   lazyTransaction(scope: Scope, guard: Guard): LazyTransaction
+  /** Closes what is kept open for this scope alone: now, or when it is no longer used. Absent where nothing is. */
+  forget?(scope: Scope): void
   /** The driver's own Drizzle factory without a schema. */
   drizzle(client: object): unknown
   /**

@@ -1,4 +1,5 @@
 import pg, { escapeIdentifier } from 'pg'
+import { checkoutFrom, type ConnectionSource } from '../../src/dialects/postgres/drivers/pg-pool.ts'
 import { scopedQueries, type WireScope, wireScope } from '../../src/dialects/postgres/drivers/pg-scoped-query.ts'
 import { poolShaped, tenantPool } from '../../src/dialects/postgres/drivers/pg-tenant-pool.ts'
 import type { PgModule, PgPool } from '../../src/dialects/postgres/drivers/pg-types.ts'
@@ -75,12 +76,15 @@ export const scopeThatStays: BrokenScoping = (_database, url, poolSize) => {
       setLocal: setLocal.replaceAll('set local', 'set'),
     })
   }
-  const shared = { pg: module, pool: pool as unknown as PgPool, timeoutMs: 10_000 }
+  const source: ConnectionSource = {
+    pg: module,
+    checkout: (ready) => checkoutFrom(pool as unknown as PgPool, 10_000, ready),
+  }
   return {
     pool,
     close: () => pool.end(),
     clientOf: (tenant) =>
-      tenantPool(shared, {
+      tenantPool(source, {
         queries,
         scope: staying(tenant),
         scopeText: (text) => text,

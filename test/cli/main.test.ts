@@ -40,7 +40,7 @@ async function breaches(url: string, adminRole: string): Promise<readonly string
     const baseline = await checkBaseline(
       async <TRow>(text: string, parameters: readonly unknown[] = []) =>
         (await client.query(text, [...parameters])).rows as TRow[],
-      { registrySchema: 'tenancy', extensionsSchema: 'extensions', adminRole },
+      { registrySchema: 'tenancy', extensionsSchema: 'extensions', rlsSchema: 'rls', adminRole },
     )
     return baseline.breaches
   } finally {

@@ -23,10 +23,17 @@ test('--extensions names another schema', () => {
   expect(call('roles', ...names, '--extensions', 'ext')).toEqual({ code: 0, out: script, err: '' })
 })
 
+test('--databases lets the admin role make databases for tenants, and end the sessions in them', () => {
+  const { out } = call('roles', ...names, '--databases')
+  const without = rolesScript({ database: 'saas', servingRole: 'app', adminRole: 'owner' })
+  expect(out).toBe(`${without}alter role "owner" createdb;\ngrant "app" to "owner";\n`)
+})
+
 test.each([['--help'], ['-h'], ['help'], ['roles', '--help'], ['roles', '-h']])('%s %s: help on stdout', (...args) => {
   const { code, out, err } = call(...args.filter(Boolean))
   expect({ code, err }).toEqual({ code: 0, err: '' })
-  for (const option of ['--database', '--serving', '--admin', '--extensions']) expect(out).toContain(option)
+  for (const option of ['--database', '--serving', '--admin', '--extensions', '--databases'])
+    expect(out).toContain(option)
 })
 
 test('no command: the usage on stderr, exit 2', () => {

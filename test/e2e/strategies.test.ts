@@ -14,6 +14,9 @@ import { asSuperuser, baselineDatabase } from '../support/database.ts'
 /** One schema file for all strategies: in a schema of its own a tenant simply has one tenant id in all rows. */
 const notes = pgTable('notes', { id: integer('id').notNull(), body: text('body').notNull() })
 
+/** It is one database. */
+const embedded = { databaseUrl: 'pglite:memory', adminDatabaseUrl: undefined }
+
 const MIGRATION = `CREATE TABLE "notes" (
   "tenant_id" uuid DEFAULT nullif(current_setting('app.current_tenant', true), '')::uuid,
   "id" integer NOT NULL,
@@ -131,8 +134,11 @@ describeWith(['postgres15'], 'strategies in an app', ({ postgres15 }) => {
   })
 
   it.each([
-    [{ isolationStrategy: 'database' }, 'TENANCY_ERR_STRATEGY_UNSUPPORTED'],
-    [{ isolationStrategy: 'hybrid', premiumIsolationStrategy: 'database' }, 'TENANCY_ERR_STRATEGY_UNSUPPORTED'],
+    [{ ...embedded, isolationStrategy: 'database' }, 'TENANCY_ERR_STRATEGY_UNSUPPORTED'],
+    [
+      { ...embedded, isolationStrategy: 'hybrid', premiumIsolationStrategy: 'database' },
+      'TENANCY_ERR_STRATEGY_UNSUPPORTED',
+    ],
     [{ isolationStrategy: 'prefix' }, 'TENANCY_ERR_CONFIG_INVALID'],
     [{ isolationStrategy: 'prefix', schema: { helper: () => 1 } }, 'TENANCY_ERR_CONFIG_INVALID'],
   ] as const)('stops the start for %o', async (options, code) => {

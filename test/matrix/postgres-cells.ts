@@ -11,6 +11,7 @@ import { adoptTables } from '../../src/sql/adopt.ts'
 import { isChaos } from '../attack/operation.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { baselineDatabase, sharedSchemas, testServer } from '../support/database.ts'
+import { databaseHost } from '../support/tenant-databases.ts'
 import type { Book, Cell, Db, OpenCell, Runner } from './cell.ts'
 import * as plain from './models/postgres.ts'
 import * as shared from './models/postgres-rls.ts'
@@ -20,6 +21,7 @@ export const pgStrategies: readonly IsolationStrategy[] = [
   namespaceStrategy('schema'),
   rlsStrategy(),
   namespaceStrategy('prefix'),
+  namespaceStrategy('database'),
 ]
 
 /** What the embedded one carries: it is one database. */
@@ -28,8 +30,12 @@ export const pgliteStrategies = pgStrategies.filter(({ name }) => name !== 'data
 /** A strategy on a PostgreSQL server. */
 export function pgCell(engine: string, superuserUrl: string, strategy: IsolationStrategy, poolSize = 2): Cell {
   return cellOf(engine, strategy, async () => {
-    const database = await baselineDatabase(superuserUrl)
-    const server = testServer(database, { poolSize, strategies: [strategy.name as StrategyName] })
+    const database = await (strategy.name === 'database' ? databaseHost : baselineDatabase)(superuserUrl)
+    const server = testServer(database, {
+      poolSize,
+      maxTenantConnections: poolSize,
+      strategies: [strategy.name as StrategyName],
+    })
     await server.open()
     const killer = new Client({ connectionString: database.superUrl })
     await killer.connect()

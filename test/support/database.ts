@@ -40,11 +40,15 @@ export function testServer(
     pooled?: boolean
     strategies?: readonly StrategyName[]
     shared?: typeof sharedSchemas
+    adminUrl?: string
+    maxTenantConnections?: number
+    tenantPoolSize?: number
+    databaseTemplate?: string
   } = {},
 ): DatabaseServer {
   return createPgServer({
     url: options.url ?? database.appUrl,
-    adminUrl: database.adminUrl,
+    adminUrl: options.adminUrl ?? database.adminUrl,
     pooled: options.pooled ?? false,
     strategies: options.strategies ?? ['schema'],
     poolSize: options.poolSize ?? 5,
@@ -52,6 +56,9 @@ export function testServer(
     poolTimeout: options.poolTimeout ?? 10,
     poolRecycle: 3600,
     registrySchema: 'tenancy',
+    maxTenantConnections: options.maxTenantConnections ?? 5,
+    tenantPoolSize: options.tenantPoolSize ?? 5,
+    ...(options.databaseTemplate !== undefined && { databaseTemplate: options.databaseTemplate }),
     shared: options.shared ?? sharedSchemas,
     onStatement: undefined,
   })
