@@ -309,7 +309,7 @@ describeWith(['postgres18'], 'the plugin on PostgreSQL', ({ postgres18 }) => {
     await app.close()
     const failing = Fastify()
     const error: unknown = await Promise.resolve(
-      failing.register(tenancy, { databaseUrl: 'mysql://u:hunter2@h/d', databasePoolSize: 0 }),
+      failing.register(tenancy, { databaseUrl: 'oracle://u:hunter2@h/d', databasePoolSize: 0 }),
     ).then(
       () => undefined,
       (reason: unknown) => reason,
