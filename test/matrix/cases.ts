@@ -1,6 +1,6 @@
 import { aliasedTable, asc, eq, exists, gt, inArray, lt, sql } from 'drizzle-orm'
 import { expect } from 'vitest'
-import type { Book, CellTenant, Cell, OpenCell, Runner } from './cell.ts'
+import type { Book, CellTenant, Cell, Feature, OpenCell, Runner } from './cell.ts'
 
 /** What a case is given: two tenants with the same ids in all their tables, freshly seeded. */
 export interface Given {
@@ -13,7 +13,7 @@ export interface Given {
 /** Something that an application does. Afterwards the rows of `b` must be as seeded, unless the case says so itself. */
 export interface Case {
   readonly name: string
-  readonly needs?: 'returning'
+  readonly needs?: Feature
   run(given: Given): Promise<unknown>
 }
 

@@ -10,11 +10,31 @@ import type { Model, ModelStatements } from './models/model.ts'
  */
 export type Db = NodePgDatabase
 
+/** What only some databases have, or Drizzle for them. */
+export type Feature =
+  | 'returning'
+  | 'update from'
+  | 'relational'
+  | 'relational one'
+  | 'lock'
+  | 'isolation level'
+  | 'batch'
+  | 'iterator'
+
 /** A transaction of it. */
 export type Tx = Parameters<Parameters<Db['transaction']>[0]>[0]
 
 /** What a statement can be sent on. */
 export type Runner = Db | Tx
+
+/** The part of relational queries that both versions of Drizzle write alike. */
+export interface RelationalDb {
+  readonly query: {
+    readonly authors: { findMany(options: object): Promise<readonly { name: string; books: readonly Book[] }[]> }
+    readonly books: { findFirst(options: object): Promise<{ title: string; author: { name: string } } | undefined> }
+  }
+  transaction<T>(work: (tx: RelationalDb) => Promise<T>): Promise<T>
+}
 
 /** A row of `books`. */
 export interface Book {
@@ -31,6 +51,8 @@ export interface OpenCell {
   readonly statements: ModelStatements
   /** The driver's own Drizzle over a client of the server. */
   drizzle(client: object): Db
+  /** The same with the relations of the model, in the form of the version at hand. */
+  relational(client: object): RelationalDb
   /** Runs raw SQL and gives its rows. */
   rows(db: Runner, query: SQL): Promise<readonly Record<string, unknown>[]>
   /** Inserts a book, or gives the one with its id a new title and price. */
@@ -48,8 +70,7 @@ export interface Cell {
   readonly strategy: IsolationStrategy
   /** Whether unqualified names in raw SQL are the tenant's; where they are written into the text they are nobody's. */
   readonly unqualified: 'own' | 'nobody'
-  /** Whether Drizzle has RETURNING there. */
-  readonly returning: boolean
+  readonly features: readonly Feature[]
   open(): Promise<OpenCell>
 }
 

@@ -1,3 +1,4 @@
+import * as orm from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/mysql2'
 import mysql from 'mysql2/promise'
 import type { IsolationStrategy } from '../../src/contracts/isolation.ts'
@@ -5,8 +6,10 @@ import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
 import { codeOf, isChaos } from '../attack/operation.ts'
 import { mysqlDatabase, mysqlServer } from '../support/mysql.ts'
-import type { Cell, Db } from './cell.ts'
+import type { Cell, Db, Feature, RelationalDb } from './cell.ts'
+import type { Model } from './models/model.ts'
 import { authors, books, cheapBooks, statements } from './models/mysql.ts'
+import { relationsOf } from './relations.ts'
 
 /** What MySQL and MariaDB carry. */
 export const mysqlStrategies: readonly IsolationStrategy[] = [
@@ -18,24 +21,30 @@ export const mysqlStrategies: readonly IsolationStrategy[] = [
 /** What a killed connection or statement leads to, and what InnoDB does to transactions that lock each other out. */
 const DISTURBED = new Set(['ER_QUERY_INTERRUPTED', 'ER_LOCK_DEADLOCK', 'ER_LOCK_WAIT_TIMEOUT'])
 
+/** MariaDB knows neither the LATERAL joins of drizzle-orm 1.0 nor what 0.45 writes for one row. */
+const relational: readonly Feature[] = 'defineRelations' in orm ? [] : ['relational']
+
 /** A strategy on a MySQL or MariaDB server. */
 export function mysqlCell(engine: string, superuserUrl: string, strategy: IsolationStrategy, poolSize = 2): Cell {
   return {
     name: `${strategy.name} on ${engine}`,
     strategy,
     unqualified: 'nobody',
-    returning: false,
+    features: ['lock', 'isolation level', 'iterator', ...relational],
     async open() {
       const database = await mysqlDatabase(superuserUrl)
       const server = mysqlServer(database, { poolSize })
       await server.open()
       const killer = await mysql.createConnection(database.superUrl)
       adoptTables({ authors, books, cheapBooks })
+      const model = { authors, books, cheapBooks } as unknown as Model
       return {
         server,
-        model: { authors, books, cheapBooks } as never,
+        model,
         statements,
         drizzle: (client) => drizzle({ client: client as never }) as unknown as Db,
+        relational: (client) =>
+          drizzle({ client: client as never, mode: 'planetscale', ...relationsOf(model) }) as unknown as RelationalDb,
         rows: async (db, query) => ((await db.execute(query)) as unknown as [Record<string, unknown>[]])[0],
         upsert: (db, { id, title, price, authorId }) =>
           (db as unknown as ReturnType<typeof drizzle>)

@@ -12,9 +12,10 @@ import { isChaos } from '../attack/operation.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { baselineDatabase, sharedSchemas, testServer } from '../support/database.ts'
 import { databaseHost } from '../support/tenant-databases.ts'
-import type { Book, Cell, Db, OpenCell, Runner } from './cell.ts'
+import type { Book, Cell, Db, OpenCell, RelationalDb, Runner } from './cell.ts'
 import * as plain from './models/postgres.ts'
 import * as shared from './models/postgres-rls.ts'
+import { relationsOf } from './relations.ts'
 
 /** What PostgreSQL carries. */
 export const pgStrategies: readonly IsolationStrategy[] = [
@@ -41,7 +42,7 @@ export function pgCell(engine: string, superuserUrl: string, strategy: Isolation
     await killer.connect()
     return {
       server,
-      over: (client) => drizzle({ client: client as never }) as unknown as Db,
+      over: (client, options) => drizzle({ client: client as never, ...options }),
       disturb: () => kill(killer, database),
       close: async () => {
         await killer.end()
@@ -65,15 +66,17 @@ export function pgliteCell(strategy: IsolationStrategy): Cell {
     await server.open()
     return {
       server,
-      over: (client) => drizzlePglite({ client: client as never }) as unknown as Db,
+      over: (client, options) => drizzlePglite({ client: client as never, ...options }),
       close: () => server.close(),
     }
   })
 }
 
+const features = ['returning', 'update from', 'relational', 'relational one', 'isolation level'] as const
+
 interface Opened {
   readonly server: DatabaseServer
-  readonly over: (client: object) => Db
+  readonly over: (client: object, options?: object) => unknown
   disturb?(): Promise<void>
   close(): Promise<void>
 }
@@ -83,7 +86,8 @@ function cellOf(engine: string, strategy: IsolationStrategy, openServer: () => P
     name: `${strategy.name} on ${engine}`,
     strategy,
     unqualified: strategy.name === 'prefix' ? 'nobody' : 'own',
-    returning: true,
+    // The embedded one has a single connection.
+    features: engine === 'PGlite' ? features : [...features, 'lock'],
     open: async () => openCell(strategy, await openServer()),
   }
 }
@@ -98,7 +102,8 @@ function openCell(strategy: IsolationStrategy, { server, over, ...rest }: Opened
     server,
     model: { authors, books, cheapBooks },
     statements,
-    drizzle: over,
+    drizzle: (client) => over(client) as Db,
+    relational: (client) => over(client, relationsOf({ authors, books, cheapBooks })) as RelationalDb,
     rows: async (db, query) => (await db.execute(query)).rows,
     upsert: (db: Runner, book: Book) =>
       db

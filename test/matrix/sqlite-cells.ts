@@ -6,9 +6,10 @@ import type { IsolationStrategy } from '../../src/contracts/isolation.ts'
 import { createLibsqlServer, type LibsqlServerOptions } from '../../src/dialects/sqlite/drivers/libsql-server.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
-import type { Cell, Db } from './cell.ts'
+import type { Cell, Db, RelationalDb } from './cell.ts'
 import type { Model } from './models/model.ts'
 import * as plain from './models/sqlite.ts'
+import { relationsOf } from './relations.ts'
 
 /** What SQLite carries. */
 export const sqliteStrategies: readonly IsolationStrategy[] = [
@@ -22,7 +23,7 @@ export function sqliteCell(strategy: IsolationStrategy, options: Partial<LibsqlS
     name: `${strategy.name} on SQLite`,
     strategy,
     unqualified: strategy.name === 'prefix' ? 'nobody' : 'own',
-    returning: true,
+    features: ['returning', 'update from', 'relational', 'relational one', 'batch'],
     async open() {
       const folder = mkdtempSync(join(tmpdir(), 'tenancy-sqlite-'))
       const server = createLibsqlServer({
@@ -36,12 +37,14 @@ export function sqliteCell(strategy: IsolationStrategy, options: Partial<LibsqlS
       await server.open()
       const { authors, books, cheapBooks, statements } = plain
       adoptTables({ authors, books, cheapBooks })
+      const model = { authors, books, cheapBooks } as unknown as Model
       const native = (db: unknown) => db as LibSQLDatabase
       return {
         server,
-        model: { authors, books, cheapBooks } as unknown as Model,
+        model,
         statements,
         drizzle: (client) => drizzle({ client: client as never }) as unknown as Db,
+        relational: (client) => drizzle({ client: client as never, ...relationsOf(model) }) as unknown as RelationalDb,
         rows: (db, query) => native(db).all(query),
         upsert: (db, book) =>
           native(db)

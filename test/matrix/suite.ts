@@ -5,6 +5,7 @@ import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { open } from '../support/database.ts'
 import { booksOf, cases, type Given, seededBooks } from './cases.ts'
 import type { Cell, CellTenant, OpenCell } from './cell.ts'
+import { featureCases } from './feature-cases.ts'
 
 /** Runs every case on one cell. */
 export function matrixSuite(cell: Cell): void {
@@ -27,8 +28,8 @@ export function matrixSuite(cell: Cell): void {
       expect(await booksOf(given(), b.db)).toEqual(seededBooks('b'))
     })
 
-    for (const one of cases) {
-      if (one.needs === 'returning' && !cell.returning) continue
+    for (const one of [...cases, ...featureCases]) {
+      if (one.needs !== undefined && !cell.features.includes(one.needs)) continue
       it(one.name, () => one.run(given()))
     }
 
