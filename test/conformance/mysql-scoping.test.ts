@@ -352,6 +352,43 @@ describeWith(['mariadb'], 'MariaDB', ({ mariadb }) => {
         }
       })
 
+      it('stand where a placeholder is, and never in a string, a comment, a hint or a name', async () => {
+        const escape = `*/ 'taken' as v from dual -- \n`
+        for (const [text, value] of [
+          ['select /*+ why? */ ? as v', escape],
+          ['select /* why? */ ? as v', escape],
+          ['select ? as v -- why?', escape],
+          ['select -- why?\n ? as v', escape],
+          ['select --\u007f why?\n ? as v', escape],
+          ['select ? as v # why?', escape],
+          ['select ? as v, \'?\' as `?`, "?" as x', escape],
+          ["select '\\'?' as x, ? as v", escape],
+          ["select 'it''s ?' as x, ? as v", escape],
+        ] as const) {
+          for (const sent of [text, { sql: text }]) {
+            const [rows] = await poolOf(a, single).query(sent, [value])
+            expect(rows, text).toMatchObject([{ v: value }])
+          }
+        }
+      })
+
+      it('are refused where they and the placeholders do not match, and where they would be names', async () => {
+        for (const [text, values] of [
+          ['select ?', ['x', 'y']],
+          ['select ?, ?', ['x']],
+          ["select '?'", ['x']],
+          ['select ?', undefined],
+          ['select * from ??', ['mysql.user']],
+          ['select ??', ['x', 'y']],
+          ['select ???', ['x', 'y', 'z']],
+        ] as const) {
+          expect(await failureOf(() => poolOf(a).query(text, values as never)), text).toBe(REFUSED)
+          const connection = await poolOf(a).getConnection()
+          expect(await failureOf(() => connection.query({ sql: text, values })), text).toBe(REFUSED)
+          connection.release()
+        }
+      })
+
       it('are not in what an error shows', async () => {
         const error = (await poolOf(a)
           .query('insert into `__tenant__`.`items` (nonsense) values (?)', ['hunter2'])
@@ -500,6 +537,46 @@ describeWith(['mariadb'], 'MariaDB', ({ mariadb }) => {
           await tx.insert(items).values({ owner: 'more' })
         })
         expect((await owners(dbOf(a))).sort()).toEqual(['a', 'more', 'tx'])
+      })
+    })
+
+    describe('a typeCast', () => {
+      /** Rows that come in many pieces, so that some are still on their way when the first one is read. */
+      const wide = `select repeat('a', 3000000) as v union all select repeat('b', 3000000) union all select repeat('c', 10)`
+      const disguised = Object.assign(new Error('of the caller'), { errno: 1064, sqlState: '42000' })
+      const typeCast = () => {
+        throw disguised
+      }
+
+      it('that throws what looks like an error of the server leaves no rows to whoever comes next', async () => {
+        const failing = failureOf(() => poolOf(a, single).query({ sql: wide, typeCast }))
+        expect(await owners(dbOf(b, single))).toEqual(['b'])
+        await failing
+        const connection = await poolOf(a, single).getConnection()
+        const stream = failureOf(async () => {
+          for await (const _ of connection.connection.query({ sql: wide, typeCast }).stream());
+        })
+        expect(await failureOf(() => connection.query('select owner from `__tenant__`.`items`'))).toBe(
+          'TENANCY_ERR_DATABASE_UNAVAILABLE',
+        )
+        await stream
+        connection.release()
+        expect(await owners(dbOf(b, single))).toEqual(['b'])
+      })
+
+      it('is not handed the connection and its password', async () => {
+        const seen: unknown[] = []
+        function cast(this: unknown, _field: unknown, next: () => unknown) {
+          seen.push(this)
+          return next()
+        }
+        const [rows] = await poolOf(a, single).query({
+          sql: 'select 1 as one, ? as two',
+          values: ['2'],
+          typeCast: cast,
+        })
+        expect(rows).toEqual([{ one: 1, two: '2' }])
+        expect(seen).toEqual([undefined, undefined])
       })
     })
 

@@ -3,7 +3,7 @@ import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { statementKind } from '../statement-kind.ts'
 import type { Pool } from './mysql-pool.ts'
-import { type MysqlQueryConfig, textOf } from './mysql-statement.ts'
+import { type MysqlQueryConfig, statementOf } from './mysql-statement.ts'
 import type { Result, TenantConnection, TenantSession } from './mysql-tenant-connection.ts'
 import { connectTenant, poolShaped } from './mysql-tenant-pool.ts'
 
@@ -26,13 +26,14 @@ export function lazyTransaction(pool: Pool, session: TenantSession): LazyTransac
     return opening
   }
   const query: Query = async (config, values) => {
-    const { kind } = statementKind(textOf(config))
+    const statement = statementOf(config, values)
+    const { kind } = statementKind(statement.sql)
     if (kind !== 'plain' && kind !== 'procedure' && kind !== 'refused') {
       throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['the transaction of a request is committed by the library'])
     }
     // A statement beside a nested transaction would be undone with it, after its caller was told that it is done.
     if (!isNested()) await turn
-    return (await open()).query(config, values)
+    return (await open()).query(statement)
   }
   const getConnection = async () => {
     const before = isNested() ? undefined : turn
@@ -86,9 +87,9 @@ function savepointConnection(connection: TenantConnection, savepoint: string, ov
   }
   const query: Query = async (config, values) => {
     if (released) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-    const text = textOf(config)
-    const { kind } = statementKind(text)
-    if (kind === 'isolation' || (kind === 'begin' && (open || !/^\s*begin/i.test(text)))) {
+    const statement = statementOf(config, values)
+    const { kind } = statementKind(statement.sql)
+    if (kind === 'isolation' || (kind === 'begin' && (open || !/^\s*begin/i.test(statement.sql)))) {
       throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction takes no options'])
     }
     if (kind === 'begin') {
@@ -98,7 +99,7 @@ function savepointConnection(connection: TenantConnection, savepoint: string, ov
     if (!open) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
     if (kind === 'commit') return end(`release savepoint ${savepoint}`)
     if (kind === 'rollback') return end(`rollback to savepoint ${savepoint}`)
-    return connection.query(config, values)
+    return connection.query(statement)
   }
   const release = () => {
     if (released) return

@@ -3,6 +3,7 @@ import { enterContext } from '../../../context.ts'
 import { tenancyError } from '../../../errors.ts'
 import { breaksConnection, statementFailure } from '../failure.ts'
 import { type MysqlConnection, type MysqlOk, type MysqlStatement, STATUS } from './mysql-types.ts'
+import { wireStatement } from './mysql-wire.ts'
 
 /** What came back. */
 export interface Answer {
@@ -49,18 +50,21 @@ export class Lease {
 
   /** Sends a statement. */
   send(statement: MysqlStatement): Promise<Answer> {
-    this.#pending++
     return new Promise((resolve, reject) => {
+      let unread = false
+      // What is refused here was not sent, and changes nothing.
+      const wire = wireStatement(statement, this.#connection, () => (unread = true))
+      this.#pending++
       const settle = (error: Error | null, rows?: unknown, fields?: unknown) => {
         this.#pending--
-        if (error) reject(this.#failure(error, statement.sql))
+        if (error) reject(this.#failure(error, statement.sql, unread))
         else {
           this.#note(okOf(rows, fields))
           resolve({ rows, fields })
         }
       }
       try {
-        this.#connection.query(statement, settle)
+        this.#connection.query(wire, settle)
       } catch (error) {
         settle(error as Error)
       }
@@ -69,16 +73,18 @@ export class Lease {
 
   /** Sends a statement whose rows come as a stream. `end` says when the connection is free for the next. */
   stream(statement: MysqlStatement, end: (failure: unknown) => void): Readable {
-    this.#pending++
     let ended = false
+    let unread = false
+    const wire = wireStatement(statement, this.#connection, () => (unread = true))
+    this.#pending++
     const settle = (error?: Error) => {
       if (ended) return
       ended = true
       this.#pending--
       this.#connection.removeListener('error', settle)
-      end(error === undefined ? undefined : this.#failure(error, statement.sql))
+      end(error === undefined ? undefined : this.#failure(error, statement.sql, unread))
     }
-    const source = this.#connection.query(statement).stream()
+    const source = this.#connection.query(wire).stream()
     source.once('error', settle)
     source.once('end', () => settle())
     // mysql2 tells a lost connection to the statement that has a callback, and a stream has none.
@@ -100,10 +106,11 @@ export class Lease {
     this.#onLost?.()
   }
 
-  #failure(error: Error, text: string): unknown {
+  /** `unread`: rows of this statement are still on their way. */
+  #failure(error: Error, text: string, unread: boolean): unknown {
     // At once: whatever follows on this connection could get an answer that is not its own.
-    if (breaksConnection(error)) {
-      this.#lose(error)
+    if (unread || breaksConnection(error)) {
+      this.#lose(unread ? tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error) : error)
       cut(this.#connection)
     }
     return statementFailure(error, text)

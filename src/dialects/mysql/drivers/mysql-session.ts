@@ -26,6 +26,6 @@ export async function prepareConnection(connection: MysqlConnection): Promise<vo
 
 function ask(connection: MysqlConnection, sql: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    connection.query({ sql, values: [] }, (error, rows) => (error ? reject(error) : resolve(rows)))
+    connection.query({ sql, values: null }, (error, rows) => (error ? reject(error) : resolve(rows)))
   })
 }

@@ -9,27 +9,18 @@ export interface MysqlQueryConfig {
   readonly typeCast?: unknown
 }
 
-/** The text of a query as it was handed over. @throws TENANCY_ERR_STATEMENT_REFUSED */
-export function textOf(config: string | MysqlQueryConfig): string {
-  const text: unknown = typeof config === 'string' ? config : config.sql
-  if (typeof text !== 'string') throw refused('a query without text')
-  return text
-}
-
 /**
  * What mysql2 needs of a query and nothing else: its other options read files, allow several statements, or write the text
- * anew.
+ * anew. Read once, so that what is checked is what is sent.
  * @throws TENANCY_ERR_STATEMENT_REFUSED
  */
-export function statementOf(
-  config: string | MysqlQueryConfig,
-  values: readonly unknown[] | undefined,
-  scopeText: (text: string) => string = (text) => text,
-): MysqlStatement {
-  const { rowsAsArray, typeCast, ...given } = typeof config === 'string' ? {} : (config as Partial<MysqlQueryConfig>)
+export function statementOf(config: string | MysqlQueryConfig, more?: readonly unknown[]): MysqlStatement {
+  const { sql, values, rowsAsArray, typeCast } =
+    typeof config === 'string' ? ({ sql: config } as MysqlQueryConfig) : config
+  if (typeof (sql as unknown) !== 'string') throw refused('a query without text')
   return {
-    sql: scopeText(textOf(config)),
-    values: parametersOf(values ?? given.values ?? []),
+    sql,
+    values: parametersOf(more ?? values ?? []),
     ...(rowsAsArray !== undefined && { rowsAsArray }),
     ...(typeof typeCast === 'function' && { typeCast }),
   }

@@ -5,7 +5,7 @@ import { statementFailure } from '../failure.ts'
 import { type StatementKind, statementKind } from '../statement-kind.ts'
 import type { Answer, Lease } from './mysql-lease.ts'
 import { RowStream, type StreamOptions } from './mysql-row-stream.ts'
-import { type MysqlQueryConfig, statementOf, textOf } from './mysql-statement.ts'
+import { type MysqlQueryConfig, statementOf } from './mysql-statement.ts'
 import type { MysqlStatement } from './mysql-types.ts'
 
 /** What confines the clients of one tenant. */
@@ -72,8 +72,7 @@ export class TenantConnection {
   }
 
   async query(config: string | MysqlQueryConfig, values?: readonly unknown[]): Promise<Result> {
-    const kind = statementKind(textOf(config))
-    const statement = statementOf(config, values, this.#session.scopeText)
+    const [kind, statement] = this.#read(config, values)
     return this.#enqueue(() => this.#execute(kind, statement))
   }
 
@@ -88,6 +87,12 @@ export class TenantConnection {
     this.#state = 'released'
     if (this.#isolated) this.#lease.taint()
     this.#lease.release()
+  }
+
+  /** What a statement is, and the same with the tenant's names in it. */
+  #read(config: string | MysqlQueryConfig, values?: readonly unknown[]): readonly [StatementKind, MysqlStatement] {
+    const statement = statementOf(config, values)
+    return [statementKind(statement.sql), { ...statement, sql: this.#session.scopeText(statement.sql) }]
   }
 
   /** What was released stays so, whatever else was under way. */
@@ -201,8 +206,7 @@ export class TenantConnection {
     config: string | MysqlQueryConfig,
     values: readonly unknown[] | undefined,
   ): Promise<void> {
-    const kind = statementKind(textOf(config))
-    const statement = statementOf(config, values, this.#session.scopeText)
+    const [kind, statement] = this.#read(config, values)
     const { lost } = this.#lease
     if (lost !== undefined) throw statementFailure(lost)
     if (this.#state === 'released') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')

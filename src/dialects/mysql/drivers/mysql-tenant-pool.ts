@@ -1,7 +1,7 @@
 import { tenancyError } from '../../../errors.ts'
 import { type StatementKind, statementKind } from '../statement-kind.ts'
 import type { Pool } from './mysql-pool.ts'
-import { type MysqlQueryConfig, statementOf, textOf } from './mysql-statement.ts'
+import { type MysqlQueryConfig, statementOf } from './mysql-statement.ts'
 import {
   refuse,
   type Result,
@@ -56,12 +56,13 @@ async function run(
   values?: readonly unknown[],
 ): Promise<Result> {
   session.guard()
-  const kind = statementKind(textOf(config))
+  const given = statementOf(config, values)
+  const kind = statementKind(given.sql)
   refuse(kind)
   if (kind.kind !== 'plain' && kind.kind !== 'procedure') {
     throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['transaction control on a pool; use `transaction()`'])
   }
-  const statement = statementOf(config, values, session.scopeText)
+  const statement = { ...given, sql: session.scopeText(given.sql) }
   session.onStatement?.(statement.sql)
   return send(pool, session, kind, statement)
 }

@@ -10,12 +10,20 @@ export interface MysqlStatement {
   readonly typeCast?: unknown
 }
 
+/** The same with its parameters in the text. */
+export interface MysqlWireStatement extends Omit<MysqlStatement, 'values'> {
+  /** Without values mysql2 does not look for placeholders. */
+  readonly values: null
+}
+
 type Callback = (error: Error | null, rows?: unknown, fields?: unknown) => void
 
 /** A pooled connection, in mysql2's own style. */
 export interface MysqlConnection {
-  query(statement: MysqlStatement, callback: Callback): unknown
-  query(statement: MysqlStatement): { stream(): Readable }
+  query(statement: MysqlWireStatement, callback: Callback): unknown
+  query(statement: MysqlWireStatement): { stream(): Readable }
+  /** Writes a value as a constant, right under the `sql_mode` of our connections. */
+  escape(value: unknown): string
   on(event: 'error' | 'end', listener: (error: Error) => void): unknown
   removeListener(event: 'error' | 'end', listener: (error: Error) => void): unknown
   /** Gives it back to the pool. */
