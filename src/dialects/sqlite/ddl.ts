@@ -4,11 +4,12 @@ import { type NamedDdl, parseNamedDdl } from '../../sql/ddl/named-ddl.ts'
 import { layoutOf } from './layout.ts'
 import { LEDGER } from './ledger.ts'
 import { sqliteProfile } from './profile.ts'
+import { misread, outReach } from './reach.ts'
 
 /** What a migration may do. Transaction control is not in it, nor what reaches out of the file or lasts longer than it. */
 const VERBS = new Set('create alter drop insert update delete replace with select values reindex analyze'.split(' '))
 /** Words that no migration of a tenant needs, wherever they stand unquoted. */
-const REFUSED = new Set(['attach', 'detach', 'vacuum', 'temp', 'temporary', 'load_extension'])
+const REFUSED = new Set(['attach', 'detach', 'vacuum', 'temp', 'temporary'])
 /** What drizzle-kit writes around the statements that rebuild a table. Foreign keys are off in a migration anyway. */
 const FOREIGN_KEYS = /^pragma (?:foreign_keys|defer_foreign_keys) = (?:on|off|0|1|true|false)$/
 
@@ -40,14 +41,14 @@ function parsePrefixed(text: string): NamedDdl {
 
 /** The text without the settings of drizzle-kit; empty when nothing else is in it. */
 function checked(text: string): string {
-  // SQLite ends a text at NUL, and a comment at the next line feed only: both sides must read the same.
-  if (text.includes('\0')) throw new DdlRefusal('NUL')
-  if (text.includes('--') && /\r(?!\n)/.test(text)) throw new DdlRefusal('a comment and a lone carriage return')
+  const lexemes = lexemesOf(text, sqliteProfile)
+  const refusal = misread(text, lexemes) ?? outReach(lexemes)
+  if (refusal !== undefined) throw new DdlRefusal(refusal)
   let kept = ''
   let from = 0
   let left = 0
   let inTrigger = false
-  for (const part of partsOf(lexemesOf(text, sqliteProfile))) {
+  for (const part of partsOf(lexemes)) {
     const words = part.filter(({ word }) => word !== ';').map((lexeme) => lexeme.text.toLowerCase())
     if (!inTrigger && FOREIGN_KEYS.test(words.join(' '))) {
       kept += text.slice(from, part[0]?.start)
@@ -63,7 +64,7 @@ function checked(text: string): string {
 
 /** The statements of a trigger end with semicolons too. */
 function opensTrigger(words: readonly string[]): boolean {
-  return words[0] === 'create' && words.includes('trigger') && words.includes('begin')
+  return words[0] === 'create' && words[1] === 'trigger' && words.includes('begin')
 }
 
 function check(part: readonly Lexeme[], inTrigger: boolean): void {

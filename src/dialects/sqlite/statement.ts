@@ -2,6 +2,7 @@ import { DdlRefusal } from '../../contracts/migrator.ts'
 import { type Lexeme, lexemesOf } from '../../sql/ddl/lexemes.ts'
 import { LEDGER } from './ledger.ts'
 import { sqliteProfile } from './profile.ts'
+import { contentOf, leftBehind, misread, outReach } from './reach.ts'
 import { type Template, templateOf } from './template.ts'
 
 /** A statement of a tenant, read once. */
@@ -82,23 +83,32 @@ function kindOf(lexemes: readonly Lexeme[]): 'read' | 'write' {
 }
 
 function refusalOf(text: string, lexemes: readonly Lexeme[]): string | undefined {
-  const verb = lexemes[0]?.word ?? ''
-  if (verb !== 'with' && !READS.has(verb) && !WRITES.has(verb)) {
-    return `it begins with ${JSON.stringify(lexemes[0]?.text.slice(0, 40) ?? '')}; rows are read and written here, transactions made with \`transaction()\``
+  const first = lexemes[explained(lexemes)]
+  if (!isAboutRows(first?.word ?? '')) {
+    return `it begins with ${JSON.stringify(first?.text.slice(0, 40) ?? '')}; rows are read and written here, transactions made with \`transaction()\``
   }
-  // SQLite ends a text at NUL, and a comment at the next line feed only: both sides must read the same.
-  if (text.includes('\0')) return 'it contains NUL'
-  if (text.includes('--') && /\r(?!\n)/.test(text)) return 'a comment and a lone carriage return'
+  const unclear = misread(text, lexemes)
+  if (unclear !== undefined) return unclear
   const end = lexemes.findIndex(({ word }) => word === ';')
   if (end >= 0 && lexemes.slice(end).some(({ word }) => word !== ';')) return 'several statements in one text'
-  for (const { text: piece, name } of lexemes) {
+  for (const { text: piece } of lexemes) {
     if (PARAMETER.test(piece)) return `a named parameter (${piece}); use ?`
-    if (name?.toLowerCase() === 'load_extension') return 'load_extension'
   }
+  const reach = outReach(lexemes)
+  if (reach !== undefined) return `${reach}, which reaches out of the file`
   return lexemes.some((lexeme) => contentOf(lexeme)?.toLowerCase() === LEDGER) ? `the table ${LEDGER}` : undefined
 }
 
-/** A string too: in FROM, SQLite takes it for a name. */
+/** Where the statement begins that is to be explained, if one is: SQLite carries out some settings while it reads them. */
+function explained(lexemes: readonly Lexeme[]): number {
+  if (lexemes[0]?.word !== 'explain') return 0
+  return lexemes[1]?.word === 'query' && lexemes[2]?.word === 'plan' ? 3 : 1
+}
+
+function isAboutRows(verb: string): boolean {
+  return verb === 'with' || (verb !== 'explain' && READS.has(verb)) || WRITES.has(verb)
+}
+
 function sharedRefusalOf(lexemes: readonly Lexeme[]): string | undefined {
   for (const lexeme of lexemes) {
     const content = contentOf(lexeme)
@@ -106,9 +116,5 @@ function sharedRefusalOf(lexemes: readonly Lexeme[]): string | undefined {
     if (CATALOGUE.test(content)) return `${lexeme.text.slice(0, 40)}, which tells of other tenants`
     if (NAMESPACED.test(content)) return 'a name with a prefix in it; names are written as "__tenant__"."name"'
   }
-  return undefined
-}
-
-function contentOf({ name, string, text }: Lexeme): string | undefined {
-  return string ? text.slice(1, -1) : name
+  return leftBehind(lexemes)
 }
