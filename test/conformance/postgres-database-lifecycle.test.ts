@@ -193,6 +193,50 @@ for (const version of ['15', '18'] as const) {
       expect(await codeOf(() => dbOf(scope).execute(sql`select * from pg_stat_activity`))).toBe('42501')
     })
 
+    it('makes no database of a template in which a tenant is: its rows would be in all of them', async () => {
+      const template = `used_${host.template}`
+      const scope = await provisionScope(server, ddl, newScope())
+      await byAdmin(`alter database ${scope.namespace} rename to ${template}`)
+      const { made } = await serverWith({ databaseTemplate: template })
+      const other = newScope()
+      const error = await made.inNamespace(other, (session) => session.ensure()).catch((reason: unknown) => reason)
+      expect(error).toMatchObject({
+        code: 'TENANCY_ERR_CONFIG_INVALID',
+        message: expect.stringContaining('databaseTemplate'),
+      })
+      expect(JSON.stringify(error)).not.toContain(scope.namespace)
+      expect(await exists(other)).toBe(false)
+      await byAdmin(`alter database ${template} rename to ${scope.namespace}`)
+      expect(await count(scope)).toBe(1)
+    })
+
+    it('finds nothing where a database was put in the place of another by hand', async () => {
+      const [a, b] = [await provisionScope(server, ddl, newScope()), await provisionScope(server, ddl, newScope())]
+      expect([await count(a), await count(b)]).toEqual([1, 1])
+      const disconnected = async (...scopes: Scope[]) => {
+        for (const scope of scopes) server.forget?.(scope)
+        const names = scopes.map(({ namespace }) => namespace)
+        const sessions = 'select 1 from pg_stat_activity where datname = any($1)'
+        await expect
+          .poll(() =>
+            host.asSuperuserIn('postgres', async (client) => (await client.query(sessions, [names])).rowCount),
+          )
+          .toBe(0)
+      }
+      await disconnected(a, b)
+      await byAdmin(`alter database ${a.namespace} rename to aside`)
+      await byAdmin(`alter database ${b.namespace} rename to ${a.namespace}`)
+      expect(await codeOf(() => count(a))).toBe('42P01')
+      expect(await codeOf(() => count(b))).toBe('TENANCY_ERR_DATABASE_UNAVAILABLE')
+      // Nor is it migrated or dropped as theirs: the mark went along.
+      expect(await codeOf(() => server.inNamespace(a, (session) => session.ensure()))).toBe(TAKEN)
+      expect(await codeOf(() => server.destroy(a))).toBe(TAKEN)
+      await disconnected(a, b)
+      await byAdmin(`alter database ${a.namespace} rename to ${b.namespace}`)
+      await byAdmin(`alter database aside rename to ${a.namespace}`)
+      expect([await count(a), await count(b)]).toEqual([1, 1])
+    })
+
     it('warns of a template that leaves something open, and of missing rights', async () => {
       const { warnings } = await serverWith({ databaseTemplate: 'template0' })
       expect(warnings).toEqual([expect.stringContaining('can read pg_stat_activity')])

@@ -28,6 +28,19 @@ interface FoundDatabase {
   readonly own: boolean
 }
 
+/** What a new database has brought from its template. */
+interface InnerState {
+  readonly superuser: boolean
+  /** Whether the tenant's schema is there already. */
+  readonly made: boolean
+  /** Whether a schema of ours is there, and so somebody's rows. */
+  readonly used: boolean
+  /** Whether we may shut `public`. */
+  readonly public: boolean
+  /** Whether we may grant the schema of extensions; null where there is none. */
+  readonly extensions: boolean | null
+}
+
 const NOTHING: DestroyReport = Object.freeze({ objects: 0, rows: 0 })
 
 /** Errors of DROP DATABASE that say who is in the way: sessions, or missing rights to end them. */
@@ -133,14 +146,21 @@ function completion(scope: Scope, { servingRole }: NamespaceRights): string {
 
 /** The baseline rule inside: what a template has not brought. In the transaction that makes the tenant's schema. */
 async function prepare(query: Query, { namespace }: Scope, { servingRole, shared }: NamespaceRights): Promise<void> {
-  const [state] = await query<{ superuser: boolean; made: boolean; public: boolean; extensions: boolean | null }>(
+  const [state] = await query<InnerState>(
     `select (select rolsuper from pg_catalog.pg_roles where rolname = current_user) as superuser,
        exists (select from pg_catalog.pg_namespace where nspname = $1) as made,
+       exists (select from pg_catalog.pg_namespace n
+         where pg_catalog.starts_with(pg_catalog.obj_description(n.oid, 'pg_namespace'), 'fastify-tenancy ')) as used,
        coalesce((select pg_catalog.pg_has_role(nspowner, 'USAGE') from pg_catalog.pg_namespace where nspname = 'public'), false) as public,
        (select pg_catalog.pg_has_role(nspowner, 'USAGE') from pg_catalog.pg_namespace where nspname = $2) as extensions`,
     [namespace, shared.extensionsSchema],
   )
   if (state === undefined || state.made) return
+  if (state.used) {
+    throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
+      '- databaseTemplate: a tenant is in it, whose rows would be in every new database. Use a template that only extensions and rights are in.',
+    ])
+  }
   const extensions = quoteIdentifier(shared.extensionsSchema)
   if (state.public) await query('revoke all on schema public from public')
   if (state.extensions === null) await query(`create schema ${extensions}`)
