@@ -31,6 +31,9 @@ export interface DrizzleContext {
 /** Chooses the isolation strategy of a new tenant in a hybrid. Asked once, at registration; the answer is stored. */
 export type StrategyFunction = (tenant: Pick<Tenant, 'id' | 'identifier' | 'metadata'>) => StrategyName
 
+/** Chooses the server of a new tenant: `main` or an entry of `servers`. Asked once, at registration; the answer is stored. */
+export type ServerFunction = (tenant: Pick<Tenant, 'id' | 'identifier' | 'metadata'>) => string
+
 /** What the table in docs/configuration.md and the messages tell of an option. */
 export interface Note {
   /** How the variable's text is read; `code` options have no variable. */
@@ -59,8 +62,26 @@ const schemaName = /^(?!pg_|public$|information_schema$)[a-z_][a-z0-9_]{0,62}$/
 /** The URLs that `databaseUrl` may have. */
 export const urlForms =
   '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `file:<path>` (SQLite), `pglite:memory` or `pglite:<folder>`'
+const adminUrlForms = '`postgres://…`, `postgresql://…`, `mysql://…` or `mariadb://…`'
 const inPassword = 'in the password, write @ : / ? # % as %40 %3A %2F %3F %23 %25'
+const serverName = /^(?!main$)[a-z][a-z0-9_-]{0,62}$/
 const schemaRange = 'a-z, 0-9 and _, at most 63; not `public`, `information_schema` or `pg_…`'
+
+const poolers = ['none', 'transaction'] as const
+
+/** One entry of `servers`. */
+export const serverSchema = z.strictObject({
+  databaseUrl: url(isAnyUrl),
+  adminDatabaseUrl: url(isServerUrl).optional(),
+  pooler: z.enum(poolers).optional(),
+})
+
+/** What each key of an entry may be: completes the sentence "Use …". */
+export const serverRanges: Readonly<Record<keyof z.input<typeof serverSchema>, string>> = {
+  databaseUrl: urlRange(urlForms),
+  adminDatabaseUrl: urlRange(adminUrlForms),
+  pooler: rangeOf(poolers),
+}
 
 /** Every option once: type, rule, default, variable and documentation. */
 export const configSchema = z.object({
@@ -116,23 +137,36 @@ export const configSchema = z.object({
     'Your tables: `import * as schema`. Required where names are written into the SQL: `prefix` everywhere, all of MySQL.',
   ),
   databaseUrl: databaseUrl(
-    (url) => isPostgresUrl(url) || isMysqlUrl(url) || isFile(url) || isEmbeddedUrl(url),
+    isAnyUrl,
     urlForms,
     'required; `pglite:memory` when no URL is set and `NODE_ENV` is `development` or `test`',
     'The database of the tenants, with the serving role. Trailing slashes are dropped.',
   ),
   adminDatabaseUrl: databaseUrl(
-    (url) => isPostgresUrl(url) || isMysqlUrl(url),
-    '`postgres://…`, `postgresql://…`, `mysql://…` or `mariadb://…`',
+    isServerUrl,
+    adminUrlForms,
     'the same as `databaseUrl`',
     'The same database with the rights for DDL and the registry, without a pooler. Not for `pglite:` and `file:`.',
   ),
   pooler: choice(
-    ['none', 'transaction'],
+    poolers,
     'none',
     'What is between the app and PostgreSQL. `transaction`: PgBouncer or the like in transaction mode; statements that change the session are refused.',
   ),
-  databasePoolSize: integer(20, 1, 100, 'Connections that are kept per process.'),
+  servers: z.record(z.string().regex(serverName), serverSchema).prefault({}).register(notes, {
+    kind: 'json',
+    type: 'object or JSON',
+    range:
+      '`{ <name>: { databaseUrl, adminDatabaseUrl?, pooler? } }`, the names of a-z, 0-9, - and _, at most 63, not `main`',
+    meaning:
+      'Further servers that tenants can be placed on, beside `main`, which is `databaseUrl` and holds the registry. All of one kind. The limits of connections are for each of them.',
+    secret: true,
+  }),
+  chooseServer: code<ServerFunction>(
+    '(tenant) => server',
+    'Chooses the server of a new tenant: `main` or a name in `servers`. Without it, `main`.',
+  ),
+  databasePoolSize: integer(20, 1, 100, 'Connections that are kept per process and server.'),
   databaseMaxOverflow: integer(
     0,
     0,
@@ -247,11 +281,14 @@ export const configSchema = z.object({
 })
 
 function choice<const T extends readonly [string, ...string[]]>(values: T, fallback: T[number], meaning: string) {
-  const range = values.map((value) => `\`${value}\``).join(', ')
   return z
     .enum(values)
     .default(fallback as never)
-    .register(notes, { kind: 'text', type: 'choice', range, meaning })
+    .register(notes, { kind: 'text', type: 'choice', range: rangeOf(values), meaning })
+}
+
+function rangeOf(values: readonly string[]): string {
+  return values.map((value) => `\`${value}\``).join(', ')
 }
 
 function flag(fallback: boolean, meaning: string) {
@@ -297,13 +334,28 @@ function record<T extends object>(type: string, meaning: string) {
 }
 
 function databaseUrl(rule: (url: string) => boolean, forms: string, fallback: string, meaning: string) {
-  const range = `${forms}; ${inPassword}`
+  return url(rule)
+    .optional()
+    .register(notes, { kind: 'text', type: 'URL', range: urlRange(forms), meaning, default: fallback, secret: true })
+}
+
+function url(rule: (url: string) => boolean) {
   return z
     .string()
     .refine(rule)
-    .transform((url) => secret(withoutTrailingSlashes(url)))
-    .optional()
-    .register(notes, { kind: 'text', type: 'URL', range, meaning, default: fallback, secret: true })
+    .transform((text) => secret(withoutTrailingSlashes(text)))
+}
+
+function urlRange(forms: string): string {
+  return `${forms}; ${inPassword}`
+}
+
+function isAnyUrl(url: string): boolean {
+  return isServerUrl(url) || isFile(url) || isEmbeddedUrl(url)
+}
+
+function isServerUrl(url: string): boolean {
+  return isPostgresUrl(url) || isMysqlUrl(url)
 }
 
 /** A URL with a part that may be a piece of its password is refused: it would be sent to a host nobody meant. */
@@ -333,6 +385,16 @@ export function isMysql(url: string): boolean {
 /** Whether a URL is that of a SQLite file. What else it must be is told when it is opened. */
 export function isFile(url: string): boolean {
   return url.startsWith('file:')
+}
+
+/** The kinds of databases. Those of one kind take the same tables and the same Drizzle driver. */
+export type DatabaseKind = 'postgres' | 'mysql' | 'sqlite' | 'pglite'
+
+/** The kind of the database that a URL of the configuration leads to. */
+export function databaseKind(url: string): DatabaseKind {
+  if (isMysql(url)) return 'mysql'
+  if (isFile(url)) return 'sqlite'
+  return url.startsWith('pglite:') ? 'pglite' : 'postgres'
 }
 
 function isEmbeddedUrl(url: string): boolean {

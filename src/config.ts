@@ -1,11 +1,18 @@
 import type { z } from 'zod'
 import { configSchema, isFile, isMysql, type Note, notes, urlForms } from './config-schema.ts'
+import { adminUrlProblem, refusedServers, type ServerEntry, serverProblems } from './config-servers.ts'
 import { tenancyError } from './errors.ts'
 import { closest, fromText, PREFIX, variableName } from './util/env.ts'
 import { quoteReceived } from './util/identifier.ts'
 import { type Secret, secret } from './util/secret.ts'
 
-export type { AuthorizeFunction, DrizzleFactory, ResolverFunction, StrategyFunction } from './config-schema.ts'
+export type {
+  AuthorizeFunction,
+  DrizzleFactory,
+  ResolverFunction,
+  ServerFunction,
+  StrategyFunction,
+} from './config-schema.ts'
 
 /** What the plugin takes. Everything may be left out here and set by its environment variable instead. */
 export type TenancyOptions = z.input<typeof configSchema>
@@ -14,9 +21,16 @@ type Checked = Readonly<z.output<typeof configSchema>>
 type OptionName = keyof Checked
 
 /** Every setting, checked and complete. Frozen, and safe to log: URLs are a {@link Secret}. */
-export interface TenancyConfig extends Omit<Checked, 'databaseUrl' | 'adminDatabaseUrl'> {
+export interface TenancyConfig extends Omit<Checked, keyof ServerConfig | 'servers'>, ServerConfig {
+  /** The servers beside `main`, by name. */
+  readonly servers: Readonly<Record<string, ServerConfig>>
+}
+
+/** What is said of each server. */
+export interface ServerConfig {
   readonly databaseUrl: Secret
   readonly adminDatabaseUrl: Secret
+  readonly pooler: Checked['pooler']
 }
 
 /** One row of the table of options. */
@@ -31,7 +45,7 @@ export interface ConfigRow extends Pick<Note, 'type' | 'range' | 'meaning'> {
 interface Rule {
   readonly about: readonly [OptionName, ...OptionName[]]
   /** What is wrong and what to do, or undefined. */
-  readonly problem: (values: Checked) => string | undefined
+  readonly problem: (values: Checked) => string | readonly string[] | undefined
 }
 
 const optionNames = Object.keys(configSchema.shape) as OptionName[]
@@ -69,17 +83,17 @@ const rules: readonly Rule[] = [
   {
     about: ['adminDatabaseUrl', 'databaseUrl'],
     problem: ({ adminDatabaseUrl, databaseUrl }) =>
-      adminDatabaseUrl !== undefined && databaseUrl?.reveal().startsWith('pglite:')
-        ? `given, but ${label('databaseUrl')} is \`pglite:\`, which has one connection for everything. Remove one.`
-        : undefined,
+      databaseUrl && adminUrlProblem(adminDatabaseUrl, databaseUrl, label('databaseUrl')),
   },
   {
-    about: ['adminDatabaseUrl', 'databaseUrl'],
-    problem: ({ adminDatabaseUrl, databaseUrl }) =>
-      adminDatabaseUrl !== undefined &&
-      databaseUrl !== undefined &&
-      isMysql(adminDatabaseUrl.reveal()) !== isMysql(databaseUrl.reveal())
-        ? `leads to another kind of database than ${label('databaseUrl')}. Use one database, two roles.`
+    about: ['servers', 'databaseUrl'],
+    problem: ({ servers, databaseUrl }) => databaseUrl && serverProblems(databaseUrl, servers),
+  },
+  {
+    about: ['chooseServer', 'servers'],
+    problem: ({ servers, chooseServer }) =>
+      chooseServer !== undefined && Object.keys(servers).length === 0
+        ? `got a function that could choose \`main\` only. Give ${label('servers')}, or remove it.`
         : undefined,
   },
   {
@@ -94,13 +108,6 @@ const rules: readonly Rule[] = [
     problem: ({ tenantStore, databaseUrl }) =>
       tenantStore === undefined && databaseUrl !== undefined && isFile(databaseUrl.reveal())
         ? 'missing. There is no registry of tenants on SQLite yet: give a TenantStore of your own.'
-        : undefined,
-  },
-  {
-    about: ['adminDatabaseUrl', 'databaseUrl'],
-    problem: ({ adminDatabaseUrl, databaseUrl }) =>
-      adminDatabaseUrl !== undefined && databaseUrl !== undefined && isFile(databaseUrl.reveal())
-        ? `given, but ${label('databaseUrl')} is a file, which has no roles. Remove one.`
         : undefined,
   },
   {
@@ -148,18 +155,34 @@ export function parseConfig(
     const result = configSchema.shape[name].safeParse(given)
     if (!result.success) {
       failed.add(name)
-      problems.push(`${label(name)}: ${received(name, given)}. Use ${noteOf(name).range}.`)
+      problems.push(...refused(name, given, result.error.issues).map((problem) => `${label(name)}: ${problem}`))
     } else if (result.data !== undefined) values[name] = result.data
   }
   if (mayEmbed(values, failed, environment)) values['databaseUrl'] = secret('pglite:memory')
   for (const { about, problem } of rules) {
     const found = about.some((name) => failed.has(name)) ? undefined : problem(values as Checked)
-    if (found !== undefined) problems.push(`${label(about[0])}: ${found}`)
+    problems.push(...[found ?? []].flat().map((one) => `${label(about[0])}: ${one}`))
   }
   if (problems.length > 0) {
     throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [problems.map((problem) => `- ${problem}`).join('\n')])
   }
-  return Object.freeze({ adminDatabaseUrl: values['databaseUrl'], ...values }) as unknown as TenancyConfig
+  return complete(values as Checked)
+}
+
+/** Fills in what another option gives. */
+function complete(values: Checked): TenancyConfig {
+  const server = ({ databaseUrl, adminDatabaseUrl, pooler }: ServerEntry): ServerConfig =>
+    Object.freeze({
+      databaseUrl,
+      adminDatabaseUrl: adminDatabaseUrl ?? databaseUrl,
+      pooler: pooler ?? values.pooler,
+    })
+  const servers = Object.entries(values.servers).map(([name, entry]) => [name, server(entry)] as const)
+  return Object.freeze({
+    adminDatabaseUrl: values.databaseUrl,
+    ...values,
+    servers: Object.freeze(Object.fromEntries(servers)),
+  }) as TenancyConfig
 }
 
 /** The table of options, as docs/configuration.md shows it. */
@@ -195,10 +218,16 @@ function valueOf(name: OptionName, options: TenancyOptions, environment: Environ
 
 /** Embedded PGlite stands in only where nobody said anything about a database and data may be lost. */
 function mayEmbed(values: Partial<Checked>, failed: ReadonlySet<OptionName>, { NODE_ENV }: Environment): boolean {
-  const silent = (['databaseUrl', 'adminDatabaseUrl'] as const).every(
-    (name) => values[name] === undefined && !failed.has(name),
+  const silent = (['databaseUrl', 'adminDatabaseUrl', 'servers'] as const).every(
+    (name) => Object.keys(values[name] ?? {}).length === 0 && !failed.has(name),
   )
   return silent && (NODE_ENV === 'development' || NODE_ENV === 'test')
+}
+
+/** What the schema says of a value, a sentence for each problem. */
+function refused(name: OptionName, given: unknown, issues: readonly z.core.$ZodIssue[]): string[] {
+  if (name === 'servers') return refusedServers(given, issues)
+  return [`${received(name, given)}. Use ${noteOf(name).range}.`]
 }
 
 /** What was received, for a message; never a secret, nor anything that may hold one. */
@@ -213,7 +242,8 @@ function received(name: OptionName, value: unknown): string {
 
 function shownDefault(value: unknown): string {
   if (value === undefined) return 'none'
-  if (Array.isArray(value)) return value.length === 0 ? 'none' : value.map((item) => `\`${item}\``).join(', ')
+  if (typeof value === 'object' && value !== null && Object.keys(value).length === 0) return 'none'
+  if (Array.isArray(value)) return value.map((item) => `\`${item}\``).join(', ')
   return `\`${value as string | number | boolean}\``
 }
 

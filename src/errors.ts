@@ -50,6 +50,8 @@ const table = {
     400,
     'The isolation strategy %s is not available here. Use one that the configuration names and the database carries.',
   ],
+  TENANCY_ERR_SERVER_UNKNOWN: [400, 'There is no server %s. Use `main` or a name in the option `servers`.'],
+  TENANCY_ERR_SERVER_NOT_CONFIGURED: [503, 'The server of this tenant is not configured here.'],
   TENANCY_ERR_NAMESPACE_EXISTS: [
     500,
     'The namespace %s exists already and was not created for this tenant. It is never adopted silently.',

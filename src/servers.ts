@@ -5,12 +5,33 @@ import { createMysqlServer } from './dialects/mysql/drivers/mysql-server.ts'
 import { createPgServer } from './dialects/postgres/drivers/pg-server.ts'
 import { createPgliteServer } from './dialects/postgres/drivers/pglite-server.ts'
 import { createLibsqlServer } from './dialects/sqlite/drivers/libsql-server.ts'
+import { patientServer } from './patient-server.ts'
+import { routeToServers, type ServerRouter } from './server-router.ts'
 import { askedStrategies } from './strategy.ts'
 
 const EMBEDDED = 'pglite:'
 
+/** How servers talk to the log. */
+export interface ServerLog {
+  readonly onStatement: ((text: string) => void) | undefined
+  readonly warn: (sentence: string) => void
+}
+
+/**
+ * The servers of the configuration as one, not opened yet.
+ * @throws TENANCY_ERR_CONFIG_INVALID when one of them carries less than `main`
+ */
+export function configuredServers(config: TenancyConfig, { onStatement, warn }: ServerLog): ServerRouter {
+  const others = Object.entries(config.servers).map(([name, server]) => {
+    const opened = openServer({ ...config, ...server, tenantFolder: undefined }, onStatement)
+    return [name, patientServer(opened, { name, warn })] as const
+  })
+  const main = openServer(config, onStatement)
+  return routeToServers({ main, others: new Map(others), strategies: askedStrategies(config) })
+}
+
 /** The server that `databaseUrl` names, not opened yet. */
-export function openServer(config: TenancyConfig, onStatement: ((text: string) => void) | undefined): DatabaseServer {
+function openServer(config: TenancyConfig, onStatement: ((text: string) => void) | undefined): DatabaseServer {
   const url = config.databaseUrl.reveal()
   if (url.startsWith(EMBEDDED)) {
     const folder = url.slice(EMBEDDED.length)

@@ -1,9 +1,10 @@
 import type { TenancyConfig } from './config.ts'
 import type { Capabilities, IsolationStrategy, TenantToPlace } from './contracts/isolation.ts'
-import { type StrategyName, strategyNames } from './contracts/tenant.ts'
+import { MAIN_SERVER, type StrategyName, strategyNames } from './contracts/tenant.ts'
 import { tenancyError } from './errors.ts'
 import { hybridStrategy } from './isolation/hybrid.ts'
 import { namespaceStrategy } from './isolation/namespace.ts'
+import { onServers } from './isolation/on-servers.ts'
 import { rlsStrategy } from './isolation/rls.ts'
 
 /** The strategy that the configuration describes, as far as the database carries it. */
@@ -27,6 +28,12 @@ export function askedStrategies(config: TenancyConfig): readonly StrategyName[] 
  * @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when the database does not carry one that is asked for
  */
 export function configuredStrategy(config: TenancyConfig, capabilities: Capabilities): ConfiguredStrategy {
+  const { strategy, notes } = isolation(config, capabilities)
+  const servers = new Set([MAIN_SERVER, ...Object.keys(config.servers)])
+  return { strategy: onServers(strategy, { servers, choose: config.chooseServer }), notes }
+}
+
+function isolation(config: TenancyConfig, capabilities: Capabilities): ConfiguredStrategy {
   const { isolationStrategy, premiumIsolationStrategy, standardIsolationStrategy } = config
   if (isolationStrategy !== 'hybrid') {
     const carried = carriedOut(isolationStrategy, capabilities)

@@ -11,10 +11,11 @@ import {
   type TenantRef,
 } from './context.ts'
 import type { CacheStats } from './contracts/cache.ts'
-import type { DatabaseServer, DestroyReport, PoolStats } from './contracts/dialect.ts'
+import type { DestroyReport, PoolStats } from './contracts/dialect.ts'
 import type { ListOptions, TenantPage } from './contracts/store.ts'
 import type { Tenant, TenantPatch } from './contracts/tenant.ts'
-import { findTenancyError, tenancyError, type TenancyErrorCode } from './errors.ts'
+import { tenancyError } from './errors.ts'
+import { type Health, healthOf } from './health.ts'
 import {
   createTenantDatabases,
   type DrizzleFactory,
@@ -25,7 +26,7 @@ import { purgeTenant } from './lifecycle/purge.ts'
 import { createRegistration, type Registration, type RegistrationService } from './lifecycle/registration.ts'
 import { readMigrations } from './migrations/reader.ts'
 import type { TenantDb } from './register.ts'
-import { openServer } from './servers.ts'
+import { configuredServers } from './servers.ts'
 import { adoptTables } from './sql/adopt.ts'
 import { configuredStrategy } from './strategy.ts'
 import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
@@ -33,22 +34,10 @@ import { createDrizzlePostgresTenantStore } from './tenants/drizzle-postgres-sto
 import { disposeAll } from './util/disposal.ts'
 import { assertRegistrable } from './util/identifier.ts'
 
-/** Whether a dependency answers. */
-export interface HealthCheck {
-  readonly ok: boolean
-  /** What it failed with. */
-  readonly code?: TenancyErrorCode | 'UNKNOWN'
-}
-
-/** The state of everything a request may need. */
-export interface Health {
-  readonly ok: boolean
-  readonly checks: { readonly database: HealthCheck; readonly store: HealthCheck }
-}
-
 /** Counters since the start and sizes now. */
 export interface Metrics {
   readonly cache: CacheStats
+  /** Pools of `main` by their own names, those of another server as `<server>.<pool>`. */
   readonly pools: Readonly<Record<string, PoolStats>>
   /** Tenants whose database object is held. */
   readonly databases: number
@@ -59,7 +48,8 @@ export interface Tenancy {
   /**
    * Makes a tenant with its namespace and all migrations; a failure leaves nothing behind.
    * @throws TENANCY_ERR_TENANT_EXISTS, TENANCY_ERR_IDENTIFIER_INVALID, TENANCY_ERR_MIGRATION_FAILED,
-   * TENANCY_ERR_MIGRATION_REFUSED, TENANCY_ERR_PROVISION_FAILED
+   * TENANCY_ERR_MIGRATION_REFUSED, TENANCY_ERR_PROVISION_FAILED, TENANCY_ERR_STRATEGY_UNSUPPORTED,
+   * TENANCY_ERR_SERVER_UNKNOWN
    */
   register(registration: Registration): Promise<Tenant>
   /** The tenant, registered if it does not exist; pending migrations are applied either way. */
@@ -83,9 +73,9 @@ export interface Tenancy {
   purge(ref: TenantRef): Promise<DestroyReport>
   /** Runs `work` as a tenant of this instance, like `runWithTenant`. */
   run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
-  /** The unscoped Drizzle database with the admin rights. For your own administration, never for a request's data. */
+  /** The unscoped Drizzle database of `main` with the admin rights. For your own administration, never for a request's data. */
   adminDb(): Promise<TenantDb>
-  /** Asks the database and the tenant store. Never throws. */
+  /** Asks every server and the tenant store. Never throws. */
   health(): Promise<Health>
   getMetrics(): Metrics
 }
@@ -113,10 +103,10 @@ const UNPROVEN =
 
 /** Builds an instance. Pure: connections are made by `start()`. */
 export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance {
-  const server: DatabaseServer = openServer(
-    config,
-    config.databaseEcho ? (statement) => log.debug({ statement }, 'tenant statement') : undefined,
-  )
+  const server = configuredServers(config, {
+    onStatement: config.databaseEcho ? (statement) => log.debug({ statement }, 'tenant statement') : undefined,
+    warn: (sentence) => log.warn(sentence),
+  })
   const { strategy, notes } = configuredStrategy(config, server.capabilities)
   if (strategy.needs.some((name) => server.textScoped.has(name))) adoptTables(config.schema)
   /** Tenants that are not served, by id, with the version that said so: an older message cannot undo it. */
@@ -220,10 +210,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       await start()
       return databases.admin() as TenantDb
     },
-    async health() {
-      const [database, registry] = await Promise.all([probe(start, server.ping), probe(start, store.ping)])
-      return { ok: database.ok && registry.ok, checks: { database, store: registry } }
-    },
+    health: () => healthOf({ start, database: server, store, servers: server.others }),
     getMetrics: () => ({ cache: cache.stats(), pools: server.stats(), databases: handles.size }),
 
     lookup: store,
@@ -243,14 +230,4 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     },
   })
   return instance
-}
-
-async function probe(start: () => Promise<void>, ask: () => Promise<void>): Promise<HealthCheck> {
-  try {
-    await start()
-    await ask()
-    return { ok: true }
-  } catch (error) {
-    return { ok: false, code: findTenancyError(error)?.code ?? 'UNKNOWN' }
-  }
 }

@@ -148,6 +148,11 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   authorize: [[true], []],
   drizzle: [[{}], []],
   chooseStrategy: [['rls', {}], []],
+  chooseServer: [['eu', {}], []],
+  servers: [
+    ['eu', null, [], 1],
+    ['eu', '[]', '{'],
+  ],
   schema: [['./schema.js', null], []],
   tenantStore: [[() => {}, null], []],
   databaseUrl: [
@@ -173,13 +178,14 @@ function nameOf(option: string): string {
 }
 
 describe('every option', () => {
-  const functions = ['resolver', 'authorize', 'drizzle', 'chooseStrategy']
+  const functions = ['resolver', 'authorize', 'drizzle', 'chooseStrategy', 'chooseServer']
   const code = [...functions, 'schema', 'tenantStore']
   const urls = ['databaseUrl', 'adminDatabaseUrl']
 
   test('is tested here', () => {
     const options = configReference().map(({ option }) => option)
-    expect([...Object.keys(scalars), ...code, ...urls].sort()).toEqual([...options].sort())
+    // The values of `servers` have a test of their own: test/config-servers.test.ts.
+    expect([...Object.keys(scalars), ...code, ...urls, 'servers'].sort()).toEqual([...options].sort())
     expect(Object.keys(refused).sort()).toEqual([...options].sort())
   })
 
@@ -209,7 +215,11 @@ describe('every option', () => {
   })
 
   test.each(code)('%s is given in code only', (option) => {
-    const extra = { resolver: { resolutionStrategy: 'custom' }, chooseStrategy: { isolationStrategy: 'hybrid' } }
+    const extra = {
+      resolver: { resolutionStrategy: 'custom' },
+      chooseStrategy: { isolationStrategy: 'hybrid' },
+      chooseServer: { servers: { eu: { databaseUrl: 'postgres://app@eu/saas' } } },
+    }
     const given = functions.includes(option) ? resolver : {}
     expect(parse({ [option]: given, ...extra[option as keyof typeof extra] })).toHaveProperty([option], given)
     expect(parse({})).not.toHaveProperty([option])

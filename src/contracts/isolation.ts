@@ -6,7 +6,7 @@ import type { Placement, StrategyName, Tenant } from './tenant.ts'
  */
 export interface Scope {
   readonly tenantId: string
-  /** The entry of the configured servers. */
+  /** Where it is: {@link MAIN_SERVER} or an entry of the configured servers. */
   readonly server: string
   /** What the tenant's own schema or database is called, or its names begin with. */
   readonly namespace: string
@@ -23,6 +23,8 @@ export const TENANT_SETTING = 'app.current_tenant'
 export interface TenantToPlace extends Pick<Tenant, 'id' | 'identifier' | 'metadata'> {
   /** The strategy asked for at registration, if any. */
   readonly strategy?: StrategyName | undefined
+  /** The server it goes to. Default: {@link MAIN_SERVER}. */
+  readonly server?: string | undefined
 }
 
 /** Policy: turns a tenant into a {@link Scope}. Knows no database. */

@@ -25,11 +25,14 @@ export const strategyNames = ['schema', 'rls', 'database', 'prefix'] as const
 /** One of {@link strategyNames}. */
 export type StrategyName = (typeof strategyNames)[number]
 
+/** The name of the server that `databaseUrl` leads to: it holds the registry, and tenants unless said otherwise. */
+export const MAIN_SERVER = 'main'
+
 /** Where a tenant's rows live. Chosen once at registration, stored, never derived from the identifier. */
 export interface Placement {
   /** What separates this tenant's rows from others'. */
   readonly strategy: StrategyName
-  /** The entry of the configured servers; `main` unless said otherwise. */
+  /** {@link MAIN_SERVER}, or an entry of the configured servers. */
   readonly server: string
   /** Generated from the id: `t` and 25 base-36 digits. Unique for ever. */
   readonly namespace: string

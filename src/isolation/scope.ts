@@ -1,5 +1,5 @@
 import type { Scope, TenantToPlace } from '../contracts/isolation.ts'
-import type { Placement, StrategyName, Tenant } from '../contracts/tenant.ts'
+import { MAIN_SERVER, type Placement, type StrategyName, type Tenant } from '../contracts/tenant.ts'
 import { tenancyError } from '../errors.ts'
 import { generateNamespace } from '../util/identifier.ts'
 
@@ -11,7 +11,7 @@ export function placementOf(tenant: TenantToPlace, strategy: StrategyName): Plac
   if (tenant.strategy !== undefined && tenant.strategy !== strategy) {
     throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [tenant.strategy])
   }
-  return Object.freeze({ strategy, server: 'main', namespace: generateNamespace(tenant.id) })
+  return Object.freeze({ strategy, server: tenant.server ?? MAIN_SERVER, namespace: generateNamespace(tenant.id) })
 }
 
 /**

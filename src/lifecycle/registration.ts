@@ -18,6 +18,8 @@ export interface Registration {
   readonly metadata?: Readonly<Record<string, unknown>>
   /** The isolation strategy, where several are configured. Default: what the configuration chooses. */
   readonly strategy?: StrategyName
+  /** `main` or an entry of `servers`. Default: what `chooseServer` says, else `main`. A tenant that exists stays where it is. */
+  readonly server?: string
 }
 
 /** Options of {@link createRegistration}. */
@@ -46,7 +48,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
   const { store, strategy, reserved } = options
 
   const register = async (registration: Registration): Promise<Tenant> => {
-    const { identifier, name = identifier, metadata = {} } = registration
+    const { identifier, name = identifier, metadata = {}, strategy: asked, server } = registration
     assertRegistrable(identifier, reserved)
     const id = randomUUID()
     const tenant = await store.insert({
@@ -55,7 +57,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
       name,
       metadata,
       status: 'provisioning',
-      placement: strategy.place({ id, identifier, metadata, strategy: registration.strategy }),
+      placement: strategy.place({ id, identifier, metadata, strategy: asked, server }),
     })
     try {
       await provision(options, tenant)

@@ -1,5 +1,5 @@
 /** What the text of an environment variable stands for. */
-export type TextKind = 'text' | 'integer' | 'boolean' | 'list'
+export type TextKind = 'text' | 'integer' | 'boolean' | 'list' | 'json'
 
 /** First part of the name of every variable. */
 export const PREFIX = 'TENANCY_'
@@ -20,6 +20,7 @@ const readers: Readonly<Record<TextKind, (text: string) => unknown>> = {
   integer: (text) => (/^[+-]?\d+$/.test(text) ? Number(text) : text),
   boolean: (text) => (Object.hasOwn(booleans, text.toLowerCase()) ? booleans[text.toLowerCase()] : text),
   list: (text) => (text.startsWith('[') ? fromJson(text) : fromCommas(text)),
+  json: fromJson,
 }
 
 /** The variable of a camelCase option: `l1CacheMaxSize` → `TENANCY_L1_CACHE_MAX_SIZE`. */

@@ -21,7 +21,11 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
     const app = await tenantApp(database)
     onTestFinished(() => app.close())
     expect(app.tenancy.getMetrics()).toMatchObject({ pools: {}, databases: 0, cache: { size: 0, hits: 0, misses: 0 } })
-    expect(await app.tenancy.health()).toEqual({ ok: true, checks: { database: { ok: true }, store: { ok: true } } })
+    expect(await app.tenancy.health()).toEqual({
+      ok: true,
+      degraded: false,
+      checks: { database: { ok: true }, store: { ok: true }, servers: {} },
+    })
     expect(app.tenancy.getMetrics().pools).toHaveProperty('serving')
   })
 
@@ -29,8 +33,8 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
     const app = await tenantApp(database, { databaseUrl: withPort(database.appUrl, await freePort()) })
     onTestFinished(() => app.close())
     await expect(app.ready()).rejects.toMatchObject({ code: UNAVAILABLE })
-    const checks = { database: down(UNAVAILABLE), store: down(UNAVAILABLE) }
-    expect(await app.tenancy.health()).toEqual({ ok: false, checks })
+    const checks = { database: down(UNAVAILABLE), store: down(UNAVAILABLE), servers: {} }
+    expect(await app.tenancy.health()).toEqual({ ok: false, degraded: false, checks })
     expect(app.tenancy.getMetrics()).toMatchObject({ pools: {}, databases: 0 })
   })
 
@@ -50,13 +54,15 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
     await off(serving)
     expect(await app.tenancy.health()).toEqual({
       ok: false,
-      checks: { database: down(UNAVAILABLE), store: { ok: true } },
+      degraded: false,
+      checks: { database: down(UNAVAILABLE), store: { ok: true }, servers: {} },
     })
     serving.refuse(false)
     await off(admin)
     expect(await app.tenancy.health()).toEqual({
       ok: false,
-      checks: { database: { ok: true }, store: down('TENANCY_ERR_STORE_UNAVAILABLE') },
+      degraded: false,
+      checks: { database: { ok: true }, store: down('TENANCY_ERR_STORE_UNAVAILABLE'), servers: {} },
     })
     // The registry is not needed for tenants in memory.
     expect((await call(app, '/names')).statusCode).toBe(200)

@@ -9,7 +9,7 @@ test.each([
   expect(variableName(option)).toBe(variable)
 })
 
-test.each(['text', 'integer', 'boolean', 'list'] as const)('a blank %s is not set', (kind) => {
+test.each(['text', 'integer', 'boolean', 'list', 'json'] as const)('a blank %s is not set', (kind) => {
   for (const text of [undefined, '', ' ', '\n']) expect(fromText(text, kind)).toBeUndefined()
 })
 
@@ -61,4 +61,12 @@ test.each([
   ['colour', undefined],
 ])('the closest to %s is %s', (word, expected) => {
   expect(closest(word, ['databaseUrl', 'hook', 'migrations'])).toBe(expected)
+})
+
+test.each([
+  ['{"a":1}', { a: 1 }],
+  [' [1] ', [1]],
+  ['{"a":1', '{"a":1'],
+])('json %j is %j', (text, value) => {
+  expect(fromText(text, 'json')).toEqual(value)
 })

@@ -1,0 +1,56 @@
+import type { DatabaseServer } from './contracts/dialect.ts'
+import { findTenancyError, type TenancyErrorCode } from './errors.ts'
+
+/** Whether a dependency answers. */
+export interface HealthCheck {
+  readonly ok: boolean
+  /** What it failed with. */
+  readonly code?: TenancyErrorCode | 'UNKNOWN'
+}
+
+/** The state of everything a request may need. */
+export interface Health {
+  /** Whether this instance serves: `main` and the registry answer. */
+  readonly ok: boolean
+  /** Whether some tenants are not served, because a server beside `main` does not answer. */
+  readonly degraded: boolean
+  readonly checks: {
+    /** The server `main`. */
+    readonly database: HealthCheck
+    readonly store: HealthCheck
+    /** The servers beside `main`, by name. */
+    readonly servers: Readonly<Record<string, HealthCheck>>
+  }
+}
+
+/** Something that tells whether it answers. */
+type Pingable = Pick<DatabaseServer, 'ping'>
+
+/** What {@link healthOf} asks. */
+export interface Dependencies {
+  /** Starts the instance if it is not running. */
+  readonly start: () => Promise<void>
+  readonly database: Pingable
+  readonly store: Pingable
+  readonly servers: ReadonlyMap<string, Pingable>
+}
+
+/** Asks everything at once. Never throws. */
+export async function healthOf({ start, database, store, servers }: Dependencies): Promise<Health> {
+  const ask = async ({ ping }: Pingable): Promise<HealthCheck> => {
+    try {
+      await start()
+      await ping()
+      return { ok: true }
+    } catch (error) {
+      return { ok: false, code: findTenancyError(error)?.code ?? 'UNKNOWN' }
+    }
+  }
+  const further = [...servers].map(async ([name, server]) => [name, await ask(server)] as const)
+  const [main, registry, ...others] = await Promise.all([ask(database), ask(store), ...further])
+  return {
+    ok: main.ok && registry.ok,
+    degraded: others.some(([, { ok }]) => !ok),
+    checks: { database: main, store: registry, servers: Object.fromEntries(others) },
+  }
+}
