@@ -58,14 +58,15 @@ const strategies = ['header', 'subdomain', 'path', 'custom'] as const
 const headerToken = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 const dnsSuffix = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 const prefixPath = /^(\/(?!\.{1,2}(\/|$))[A-Za-z0-9._~-]+)+\/?$/
-const schemaName = /^(?!pg_|public$|information_schema$)[a-z_][a-z0-9_]{0,62}$/
+const schemaName = /^(?!pg_|public$|information_schema$|t[0-9a-z]{25}$)[a-z_][a-z0-9_]{0,62}$/
 /** The URLs that `databaseUrl` may have. */
 export const urlForms =
   '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `file:<path>` (SQLite), `pglite:memory` or `pglite:<folder>`'
 const adminUrlForms = '`postgres://…`, `postgresql://…`, `mysql://…` or `mariadb://…`'
 const inPassword = 'in the password, write @ : / ? # % as %40 %3A %2F %3F %23 %25'
 const serverName = /^(?!main$)[a-z][a-z0-9_-]{0,62}$/
-const schemaRange = 'a-z, 0-9 and _, at most 63; not `public`, `information_schema` or `pg_…`'
+const schemaRange =
+  'a-z, 0-9 and _, at most 63; not `public`, `information_schema`, `pg_…`, nor t and 25 characters, as tenants have it'
 
 const poolers = ['none', 'transaction'] as const
 
@@ -134,7 +135,35 @@ export const configSchema = z.object({
   ),
   schema: record<Readonly<Record<string, unknown>>>(
     'object',
-    'Your tables: `import * as schema`. Required where names are written into the SQL: `prefix` everywhere, all of MySQL.',
+    'Your tables: `import * as schema`. Required for `sharedTables` and where names are written into the SQL: `prefix` everywhere, all of MySQL.',
+  ),
+  sharedTables: list(
+    [],
+    (name) => /^[^\0]+$/.test(name),
+    'names of tables that are in `schema`',
+    'Tables that all tenants read, such as plans and countries: one for all, in `sharedSchema`.',
+  ),
+  sharedWritable: list(
+    [],
+    (name) => /^[^\0]+$/.test(name),
+    'names out of `sharedTables`',
+    'Shared tables that tenants may write too. What one writes all others read.',
+  ),
+  sharedMigrations: z
+    .string()
+    .regex(/^[^\0]+$/)
+    .optional()
+    .register(notes, {
+      kind: 'text',
+      type: 'string',
+      range: 'the path of a folder',
+      meaning: 'Folder of the Drizzle migrations of the shared tables. They run once, at the start.',
+    }),
+  sharedSchema: text(
+    'shared',
+    schemaName,
+    schemaRange,
+    'Where shared tables are: a schema on PostgreSQL, a database on MySQL, the beginning of their names on SQLite.',
   ),
   databaseUrl: databaseUrl(
     isAnyUrl,

@@ -111,14 +111,33 @@ const rules: readonly Rule[] = [
         : undefined,
   },
   {
-    about: ['registrySchema', 'extensionsSchema', 'rlsSchema', 'prefixSchema'],
+    about: ['registrySchema', 'extensionsSchema', 'rlsSchema', 'prefixSchema', 'sharedSchema'],
     problem: (values) => {
-      const names = ['registrySchema', 'extensionsSchema', 'rlsSchema', 'prefixSchema'] as const
+      const names = ['registrySchema', 'extensionsSchema', 'rlsSchema', 'prefixSchema', 'sharedSchema'] as const
       const twin = names.find((name, at) =>
         names.some((other, before) => before < at && values[other] === values[name]),
       )
       if (twin === undefined) return undefined
-      return `got "${values.registrySchema}"; "${values[twin]}" is the name of two schemas (${label(twin)}). Use four different names.`
+      return `got "${values.registrySchema}"; "${values[twin]}" is the name of two schemas (${label(twin)}). Use five different names.`
+    },
+  },
+  {
+    about: ['sharedTables', 'sharedMigrations'],
+    problem: ({ sharedTables, sharedMigrations }) => {
+      if (sharedTables.length > 0 && sharedMigrations === undefined) {
+        return `${received('sharedTables', sharedTables)}, but no migrations that make them. Set ${label('sharedMigrations')}.`
+      }
+      if (sharedTables.length > 0 || sharedMigrations === undefined) return undefined
+      return `missing. ${label('sharedMigrations')} makes tables that nobody could read: name them.`
+    },
+  },
+  {
+    about: ['sharedWritable', 'sharedTables'],
+    problem: ({ sharedWritable, sharedTables }) => {
+      const stranger = sharedWritable.find((name) => !sharedTables.includes(name))
+      return stranger === undefined
+        ? undefined
+        : `${received('sharedWritable', stranger)}, which is not in ${label('sharedTables')}. Name it there too.`
     },
   },
   {

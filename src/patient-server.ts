@@ -60,6 +60,7 @@ export function patientServer(
     capabilities: server.capabilities,
     textScoped: server.textScoped,
     admin: server.admin,
+    shared: server.shared,
     drizzle: server.drizzle,
     parseDdl: server.parseDdl,
     stats: server.stats,

@@ -38,6 +38,7 @@ export function routeToServers({ main, others, strategies }: RouteToServersOptio
     capabilities: main.capabilities,
     textScoped: main.textScoped,
     admin: main.admin,
+    shared: main.shared,
     drizzle: main.drizzle,
     ping: main.ping,
 

@@ -1,5 +1,6 @@
 import type { TenancyConfig } from './config.ts'
 import type { DatabaseServer } from './contracts/dialect.ts'
+import type { SharedTables } from './contracts/shared-tables.ts'
 import { isFile, isMysql } from './config-schema.ts'
 import { createMysqlServer } from './dialects/mysql/drivers/mysql-server.ts'
 import { createPgServer } from './dialects/postgres/drivers/pg-server.ts'
@@ -7,6 +8,7 @@ import { createPgliteServer } from './dialects/postgres/drivers/pglite-server.ts
 import { createLibsqlServer } from './dialects/sqlite/drivers/libsql-server.ts'
 import { patientServer } from './patient-server.ts'
 import { routeToServers, type ServerRouter } from './server-router.ts'
+import { sharingServer } from './shared-tables.ts'
 import { askedStrategies } from './strategy.ts'
 
 const EMBEDDED = 'pglite:'
@@ -22,23 +24,26 @@ export interface ServerLog {
  * @throws TENANCY_ERR_CONFIG_INVALID when one of them carries less than `main`
  */
 export function configuredServers(config: TenancyConfig, { onStatement, warn }: ServerLog): ServerRouter {
+  const sharing = (server: DatabaseServer) => sharingServer(server, config.sharedMigrations)
   const others = Object.entries(config.servers).map(([name, server]) => {
-    const opened = openServer({ ...config, ...server, tenantFolder: undefined }, onStatement)
+    const opened = sharing(openServer({ ...config, ...server, tenantFolder: undefined }, onStatement))
     return [name, patientServer(opened, { name, warn })] as const
   })
-  const main = openServer(config, onStatement)
+  const main = sharing(openServer(config, onStatement))
   return routeToServers({ main, others: new Map(others), strategies: askedStrategies(config) })
 }
 
 /** The server that `databaseUrl` names, not opened yet. */
 function openServer(config: TenancyConfig, onStatement: ((text: string) => void) | undefined): DatabaseServer {
   const url = config.databaseUrl.reveal()
+  const sharedTables = sharedTablesOf(config)
   if (url.startsWith(EMBEDDED)) {
     const folder = url.slice(EMBEDDED.length)
     return createPgliteServer({
       folder: folder === 'memory' ? undefined : folder,
       registrySchema: config.registrySchema,
       shared: config,
+      sharedTables,
       poolTimeout: config.databasePoolTimeout,
       onStatement,
     })
@@ -81,6 +86,12 @@ function openServer(config: TenancyConfig, onStatement: ((text: string) => void)
     closeTimeout: config.closeTimeoutSeconds,
     registrySchema: config.registrySchema,
     shared: config,
+    sharedTables,
     onStatement,
   })
+}
+
+function sharedTablesOf(config: TenancyConfig): SharedTables | undefined {
+  const { sharedTables: names, sharedWritable: writable, sharedSchema: schema, tenantColumn } = config
+  return names.length === 0 ? undefined : { names, writable, schema, tenantColumn }
 }

@@ -27,6 +27,7 @@ import { createRegistration, type Registration, type RegistrationService } from 
 import { readMigrations } from './migrations/reader.ts'
 import type { TenantDb } from './register.ts'
 import { configuredServers } from './servers.ts'
+import { adoptSharedTables } from './shared-tables.ts'
 import { adoptTables } from './sql/adopt.ts'
 import { configuredStrategy } from './strategy.ts'
 import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
@@ -108,6 +109,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     warn: (sentence) => log.warn(sentence),
   })
   const { strategy, notes } = configuredStrategy(config, server.capabilities)
+  adoptSharedTables(config, server, strategy)
   if (strategy.needs.some((name) => server.textScoped.has(name))) adoptTables(config.schema)
   /** Tenants that are not served, by id, with the version that said so: an older message cannot undo it. */
   const revoked = new Map<string, number>()

@@ -42,6 +42,14 @@ const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: strin
   tenantColumn: ['tenant_id', ['account_id', 'account_id', 'account_id']],
   rlsSchema: ['rls', ['_rls', '_rls', '_rls']],
   prefixSchema: ['prefixed', ['p2', 'p2', 'p2']],
+  sharedTables: [[], [['plans', 'Plan types'], 'plans, Plan types', ['plans', 'Plan types']]],
+  sharedWritable: [[], [['tags'], 'tags', ['tags']]],
+  sharedMigrations: [undefined, ['./shared', './shared', './shared']],
+  sharedSchema: [
+    'shared',
+    ['common', 'common', 'common'],
+    [`t${'a'.repeat(24)}`, `t${'a'.repeat(24)}`, `t${'a'.repeat(24)}`],
+  ],
   pooler: ['none', ['transaction', 'transaction', 'transaction']],
   databasePoolSize: [20, [1, '1', 1], [100, '100', 100]],
   databaseMaxOverflow: [0, [0, '0', 0], [200, '200', 200]],
@@ -94,6 +102,10 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   tenantColumn: [['', 'Tenant', 'a-b'], ['Tenant']],
   rlsSchema: [['', 'public', 'Rls'], ['public']],
   prefixSchema: [['', 'public', 'pg_x'], ['public']],
+  sharedTables: [['plans', [''], [1]], ['["a"']],
+  sharedWritable: [['tags', [''], [1]], ['["a"']],
+  sharedMigrations: [['', 'a\0b', 1], []],
+  sharedSchema: [['', 'public', 'Shared', `t${'a'.repeat(25)}`], ['public']],
   pooler: [['session', true], ['statement']],
   databasePoolSize: [
     [0, 101, 1.5, '20', Number.NaN, null],
@@ -172,6 +184,14 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   adminDatabaseUrl: [['', 'pglite:memory', 'pglite:./data', 'oracle://db/saas', null], ['pglite:memory']],
 }
 
+/** What an option cannot be given without. */
+const companions: Record<string, object> = {
+  domainSuffix: {},
+  sharedTables: { sharedMigrations: './shared' },
+  sharedWritable: { sharedTables: ['tags'], sharedMigrations: './shared' },
+  sharedMigrations: { sharedTables: ['tags'] },
+}
+
 function nameOf(option: string): string {
   const { variable } = configReference().find((row) => row.option === option) ?? {}
   return variable ?? ''
@@ -194,7 +214,7 @@ describe('every option', () => {
     expect(parse({})[option as keyof TenancyConfig]).toEqual(fallback)
     const unset = parse({ [option]: undefined }, { [nameOf(option)]: ' ' })
     expect(unset[option as keyof TenancyConfig]).toEqual(fallback)
-    const needed = option === 'domainSuffix' ? {} : { domainSuffix: 'example.com' }
+    const needed = companions[option] ?? { domainSuffix: 'example.com' }
     for (const [given, text, value] of rest) {
       expect(parse({ ...needed, [option]: given })).toHaveProperty([option], value)
       expect(parse(needed, { [nameOf(option)]: text })).toHaveProperty([option], value)

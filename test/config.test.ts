@@ -79,6 +79,18 @@ describe('rules between options', () => {
     expect(refusal({ databaseUrl: URL, rlsSchema: 'prefixed' })).toContain('"prefixed" is the name of two schemas')
   })
 
+  test('shared tables have migrations, and only they can be writable', () => {
+    const tables = { databaseUrl: URL, sharedTables: ['plans'] }
+    expect(refusal(tables)).toContain('- sharedTables (TENANCY_SHARED_TABLES): got ["plans"], but no migrations')
+    expect(refusal({ databaseUrl: URL, sharedMigrations: './shared' })).toContain(
+      '- sharedTables (TENANCY_SHARED_TABLES): miss',
+    )
+    expect(refusal({ ...tables, sharedMigrations: './shared', sharedWritable: ['tags'] })).toContain(
+      '- sharedWritable (TENANCY_SHARED_WRITABLE): got "tags", which is not in sharedTables (TENANCY_SHARED_TABLES).',
+    )
+    expect(refusal({ databaseUrl: URL, sharedSchema: 'rls' })).toContain('"rls" is the name of two schemas')
+  })
+
   test('a hybrid has two strategies', () => {
     const hybrid = { databaseUrl: URL, isolationStrategy: 'hybrid' }
     expect(refusal({ ...hybrid, premiumIsolationStrategy: 'rls' })).toContain('premiumIsolationStrategy')

@@ -1,5 +1,6 @@
 import type { Capabilities, Scope } from './isolation.ts'
 import type { DdlTemplate, NamespaceSession } from './migrator.ts'
+import type { SharedNamespace } from './shared-tables.ts'
 import type { StrategyName } from './tenant.ts'
 
 /**
@@ -57,6 +58,8 @@ export interface DatabaseServer {
    */
   open(): Promise<readonly string[]>
   readonly admin: AdminConnection
+  /** The tables that all tenants use. Absent where none are configured, or where the database has no place for them. */
+  readonly shared?: SharedNamespace | undefined
   /** A driver-shaped client for `drizzle({ client })`. No I/O; takes a connection per statement or transaction. */
   client(scope: Scope, guard: Guard): object
   /** One transaction for several statements of a request. */

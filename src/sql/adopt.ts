@@ -37,18 +37,56 @@ export function adoptTables(schema: Readonly<Record<string, unknown>> = {}): num
   return adopted
 }
 
+/**
+ * Makes the tables and views of these names speak of the namespace that all tenants share: their SQL says
+ * `"shared"."plans"` from now on, in the whole process, whoever asks. Idempotent. To be called before
+ * {@link adoptTables}, which leaves them alone then.
+ * @param qualifier what stands before their names
+ * @throws TENANCY_ERR_CONFIG_INVALID when a name is not in `schema`, stands for two tables, or for one elsewhere
+ */
+export function shareTables(
+  schema: Readonly<Record<string, unknown>> = {},
+  names: readonly string[],
+  qualifier: string,
+): void {
+  const places = [...new Set(Object.values(schema))].flatMap((candidate) =>
+    typeof candidate === 'object' && candidate !== null ? (schemaPlaceOf(candidate) ?? []) : [],
+  )
+  for (const name of names) {
+    // Names are compared without case: to some databases that is one table. One elsewhere is another.
+    const [only, twin] = places.filter(
+      ({ name: other, holder, key }) =>
+        other.toLowerCase() === name.toLowerCase() &&
+        [undefined, qualifier, TENANT_TOKEN].includes(holder[key] as string),
+    )
+    if (only?.name !== name) throw unshareable(`no table ${name} is in \`schema\`. Hand in all your tables`)
+    if (twin !== undefined) throw unshareable(`${name} is the name of two tables in \`schema\`. Rename one`)
+    if (only.holder[only.key] === TENANT_TOKEN) {
+      throw unshareable(`the table ${name} is one of each tenant to another instance of this process`)
+    }
+    only.holder[only.key] = qualifier
+  }
+}
+
+function unshareable(reason: string): Error {
+  return tenancyError('TENANCY_ERR_CONFIG_INVALID', [`- sharedTables: ${reason}.`])
+}
+
 interface SchemaPlace {
+  readonly name: string
   readonly holder: Record<PropertyKey, unknown>
   readonly key: PropertyKey
 }
 
 /** Where a table or view keeps the name of its schema. */
 function schemaPlaceOf(candidate: object): SchemaPlace | undefined {
-  if (Reflect.get(candidate, kIsTable) === true && typeof Reflect.get(candidate, kTableName) === 'string') {
-    return { holder: candidate as Record<PropertyKey, unknown>, key: kTableSchema }
+  const name: unknown = Reflect.get(candidate, kIsTable) === true ? Reflect.get(candidate, kTableName) : undefined
+  if (typeof name === 'string') {
+    return { name, holder: candidate as Record<PropertyKey, unknown>, key: kTableSchema }
   }
   // A view is a proxy that makes a column of every property; its descriptors are its own.
   const config: unknown = Object.getOwnPropertyDescriptor(candidate, kViewConfig)?.value
   if (typeof config !== 'object' || config === null) return undefined
-  return { holder: config as Record<PropertyKey, unknown>, key: 'schema' }
+  const holder = config as Record<PropertyKey, unknown>
+  return { name: String(holder['name']), holder, key: 'schema' }
 }

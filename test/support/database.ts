@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
+import type { SharedTables } from '../../src/contracts/shared-tables.ts'
 import type { StrategyName } from '../../src/contracts/tenant.ts'
 import type { IsolationStrategy, Scope } from '../../src/contracts/isolation.ts'
 import { createPgServer } from '../../src/dialects/postgres/drivers/pg-server.ts'
@@ -40,6 +41,7 @@ export function testServer(
     pooled?: boolean
     strategies?: readonly StrategyName[]
     shared?: typeof sharedSchemas
+    sharedTables?: SharedTables
     adminUrl?: string
     maxTenantConnections?: number
     tenantPoolSize?: number
@@ -60,6 +62,7 @@ export function testServer(
     tenantPoolSize: options.tenantPoolSize ?? 5,
     ...(options.databaseTemplate !== undefined && { databaseTemplate: options.databaseTemplate }),
     shared: options.shared ?? sharedSchemas,
+    sharedTables: options.sharedTables,
     onStatement: undefined,
   })
 }

@@ -1,4 +1,5 @@
 import { DdlRefusal } from '../../contracts/migrator.ts'
+import type { SharedNames } from '../../sql/ddl/shared-names.ts'
 import { type Lexeme, reads } from './ddl-lexemes.ts'
 
 /*
@@ -55,12 +56,18 @@ export function knownNames(lexemes: readonly Lexeme[]): Set<string> {
 }
 
 /**
- * Drops the qualifier `public` from the texts of the tokens.
+ * Drops the qualifier `public` from the texts of the tokens, and writes that of a table that all tenants share.
  * @throws DdlRefusal for a qualifier that is another schema, or may be one
  */
-export function unqualify(lexemes: readonly Lexeme[], known: ReadonlySet<string>, texts: string[]): void {
+export function unqualify(
+  lexemes: readonly Lexeme[],
+  known: ReadonlySet<string>,
+  texts: string[],
+  shared?: SharedNames,
+): void {
   for (const [at, lexeme] of lexemes.entries()) {
     refuseNamedInString(lexemes, at)
+    if (shared !== undefined && qualifyShared(lexemes, at, texts, shared)) continue
     if (lexeme.name === undefined || lexemes[at + 1]?.word !== '.' || lexemes[at - 1]?.word === '.') continue
     const next = lexemes[at + 2]
     if (lexeme.name !== PUBLIC) refuseForeign(lexemes, at, known)
@@ -74,6 +81,23 @@ function dropQualifier(lexemes: readonly Lexeme[], at: number, texts: string[]):
   // The two neighbours must not grow together: `U&public."x"` would become an escaped identifier.
   texts[index] = before === '' || /[\s(,:]$/.test(before) ? '' : ' '
   texts[lexemes[at + 1]?.index ?? 0] = ''
+}
+
+/**
+ * True when the name of a table that all share was written here, behind REFERENCES.
+ * @throws DdlRefusal where such a name stands for an object anywhere else
+ */
+function qualifyShared(lexemes: readonly Lexeme[], at: number, texts: string[], shared: SharedNames): boolean {
+  const qualifier = lexemes[at + 1]?.word === '.' ? lexemes[at] : undefined
+  const target = lexemes[qualifier === undefined ? at : at + 2]
+  const end = at + (qualifier === undefined ? 1 : 3)
+  if (lexemes[at - 1]?.word === '.' || lexemes[end]?.word === '.') return false
+  if (target?.name === undefined || !shared.knows(target.name) || !isObject(lexemes, at, end)) return false
+  if (qualifier !== undefined && ![PUBLIC, shared.schema].includes(qualifier.name ?? '')) return false
+  if (lexemes[at - 1]?.word !== 'references') shared.refuse(target.name)
+  for (let part = at; part < end; part++) texts[lexemes[part]?.index ?? 0] = ''
+  texts[target.index] = shared.reference(target.name)
+  return true
 }
 
 function refuseForeign(lexemes: readonly Lexeme[], at: number, known: ReadonlySet<string>): void {

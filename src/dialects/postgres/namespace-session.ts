@@ -1,12 +1,14 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
 import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
+import type { SharedTables } from '../../contracts/shared-tables.ts'
 import type { StrategyName } from '../../contracts/tenant.ts'
 import { tenancyError } from '../../errors.ts'
 import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 import type { SharedSchema } from './rls/catalogue.ts'
 import { protect } from './rls/protect.ts'
+import { refuseMisuse } from './shared/misuse.ts'
 
 /** Drizzle's own journal table, so that a schema migrated by drizzle before stays known. */
 const LEDGER = '__drizzle_migrations'
@@ -16,9 +18,23 @@ export interface NamespaceRights {
   /** Role of the serving connection: gets rows, never DDL. Absent when the admin connection serves too. */
   readonly servingRole: string | undefined
   readonly shared: SharedSchemas
+  /** Tables that all tenants use. */
+  readonly sharedTables?: SharedTables | undefined
 }
 
 type Query = AdminConnection['query']
+
+/** A place for tables with a ledger of its own. */
+export interface Place {
+  readonly layout: Layout
+  /** What the schema is marked with, so that one made by somebody else is never taken for it. */
+  readonly mark: string
+  /** The same for the ledger. */
+  readonly ledgerMark: string
+  /** Rights of the serving role in what exists later. */
+  grants(schema: string, role: string): readonly string[]
+  seal(): Promise<void>
+}
 
 /**
  * Opens one namespace inside a running admin transaction: takes its advisory lock (released with the transaction) and
@@ -30,8 +46,23 @@ export async function openNamespaceSession(
   rights: NamespaceRights,
 ): Promise<NamespaceSession> {
   const layout = layoutOf(scope, rights.shared)
-  const ledger = ledgerOf(layout)
   await lockNamespace(query, scope, layout)
+  return openPlace(query, rights, {
+    layout,
+    mark: schemaMark(scope, layout),
+    ledgerMark: layout.naming.prefix === '' ? schemaMark(scope, layout) : tenantMark(scope),
+    grants: (schema, role) => grants(schema, role, scope.strategy),
+    async seal() {
+      if (scope.strategy === 'rls') await protect(query, sharedSchemaOf(layout, rights))
+      if (rights.sharedTables !== undefined) await refuseMisuse(query, layout, rights.sharedTables, rights.servingRole)
+    },
+  })
+}
+
+/** Opens a place, for who has its lock. */
+export async function openPlace(query: Query, rights: NamespaceRights, place: Place): Promise<NamespaceSession> {
+  const { layout } = place
+  const ledger = ledgerOf(layout)
   // The rewriter reads backslashes in strings as this setting has them.
   await query('set local standard_conforming_strings to on')
   await query(`set local search_path to ${layout.searchPath.map(quoteIdentifier).join(', ')}`)
@@ -40,8 +71,8 @@ export async function openNamespaceSession(
     transactional: true,
 
     async ensure() {
-      await ensureSchema(query, scope, layout, rights)
-      return ensureLedger(query, scope, layout, rights)
+      await ensureSchema(query, place, rights)
+      return ensureLedger(query, place, rights)
     },
 
     async applied() {
@@ -57,9 +88,7 @@ export async function openNamespaceSession(
       await query(`insert into ${ledger} (hash, created_at, name) values ($1, $2, $3)`, [hash, createdAt, name])
     },
 
-    async seal() {
-      if (scope.strategy === 'rls') await protect(query, sharedSchemaOf(layout, rights))
-    },
+    seal: place.seal,
   } satisfies NamespaceSession)
 }
 
@@ -100,8 +129,7 @@ export function tenantMark({ tenantId }: Scope): string {
   return `fastify-tenancy tenant ${tenantId}`
 }
 
-async function ensureSchema(query: Query, scope: Scope, layout: Layout, rights: NamespaceRights): Promise<void> {
-  const mark = schemaMark(scope, layout)
+async function ensureSchema(query: Query, { layout, mark, grants }: Place, rights: NamespaceRights): Promise<void> {
   const found = await markOf(query, layout.schema)
   if (found === mark) return
   if (found !== undefined) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [layout.schema])
@@ -109,13 +137,12 @@ async function ensureSchema(query: Query, scope: Scope, layout: Layout, rights: 
   await query(`create schema ${schema}`)
   await query(`comment on schema ${schema} is ${quoteLiteral(mark)}`)
   if (rights.servingRole === undefined) return
-  for (const grant of grants(schema, quoteIdentifier(rights.servingRole), scope.strategy)) await query(grant)
+  for (const grant of grants(schema, quoteIdentifier(rights.servingRole))) await query(grant)
 }
 
 /** Makes the ledger; true when it was not there. It is out of reach of the serving role. */
-async function ensureLedger(query: Query, scope: Scope, layout: Layout, rights: NamespaceRights): Promise<boolean> {
+async function ensureLedger(query: Query, { layout, ledgerMark }: Place, rights: NamespaceRights): Promise<boolean> {
   const { prefix } = layout.naming
-  const mark = prefix === '' ? schemaMark(scope, layout) : tenantMark(scope)
   const [found] = await query<{ mark: string | null; exists: boolean; others: boolean }>(
     `select pg_catalog.to_regclass($1) is not null as exists,
        pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class') as mark,
@@ -123,15 +150,15 @@ async function ensureLedger(query: Query, scope: Scope, layout: Layout, rights: 
          where n.nspname = $2 and pg_catalog.starts_with(c.relname::text, $3)) as others`,
     [ledgerOf(layout), layout.schema, prefix],
   )
-  if (found?.exists === true && found.mark === mark) return false
+  if (found?.exists === true && found.mark === ledgerMark) return false
   if (found?.exists === true || found?.others === true) {
-    throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [scope.namespace])
+    throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [prefix === '' ? layout.schema : prefix.slice(0, -2)])
   }
   const ledger = ledgerOf(layout)
   await query(
     `create table ${ledger} (id serial primary key, hash text not null unique, created_at bigint, name text, applied_at timestamptz default now())`,
   )
-  await query(`comment on table ${ledger} is ${quoteLiteral(mark)}`)
+  await query(`comment on table ${ledger} is ${quoteLiteral(ledgerMark)}`)
   if (rights.servingRole === undefined) return true
   const role = quoteIdentifier(rights.servingRole)
   await query(`revoke all on table ${ledger} from ${role}`)

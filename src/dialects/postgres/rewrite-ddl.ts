@@ -1,5 +1,7 @@
 import { DdlRefusal, type DdlTemplate } from '../../contracts/migrator.ts'
+import type { SharedTables } from '../../contracts/shared-tables.ts'
 import { type NamedDdl, parseNamedDdl } from '../../sql/ddl/named-ddl.ts'
+import { type SharedNames, sharedNames } from '../../sql/ddl/shared-names.ts'
 import { type Lexeme, lexemesOf, split } from './ddl-lexemes.ts'
 import { knownNames, unqualify } from './ddl-names.ts'
 import { checkAnywhere, checkVerb, isCreatePublic, isRoutine } from './ddl-verbs.ts'
@@ -16,32 +18,41 @@ const BLOCK_WORDS = new Set(['begin', 'then', 'else', 'loop'])
  * Rewrites a piece of the user's Drizzle migrations, one or more statements, so that it runs inside a tenant's schema:
  * drops the qualifier `public`, in the bodies of DO and of functions too, and leaves every other character alone.
  *
- * An empty string means: nothing to run. The result must run with the tenant's schema first on the search path.
+ * An empty string means: nothing to run. The result must run with the tenant's schema first on the search path. `shared`
+ * are tables that all tenants use: a reference to one gets its schema.
  * @throws DdlRefusal for what does not belong in a tenant's schema or is not understood; the reason names what was found
  */
-export function rewriteDdl(statement: string): string {
-  return rewrite(statement, 'sql', new Set())
+export function rewriteDdl(statement: string, shared?: SharedNames): string {
+  return rewrite(statement, 'sql', { names: new Set(), shared })
 }
 
 /**
  * Reads statements once. In a schema of its own the text is the same for every tenant; where tenants share one, every name
  * gets the tenant's prefix, and less is understood: functions and triggers are refused there.
  */
-export function createDdlParser(shared: SharedSchemas): (statement: string) => DdlTemplate {
+export function createDdlParser(schemas: SharedSchemas, tables?: SharedTables): (statement: string) => DdlTemplate {
+  const shared = sharedNames(tables, { qualifier: [tables?.schema ?? ''], prefix: '' }, postgresProfile)
   return function parseDdl(statement) {
-    const text = rewriteDdl(statement)
+    const text = rewriteDdl(statement, shared)
     let named: NamedDdl | undefined
     return Object.freeze({
       render(scope) {
         if (scope.strategy !== 'prefix') return text
-        named ??= parseNamedDdl(statement, postgresProfile)
-        return named.render(layoutOf(scope, shared).naming)
+        named ??= parseNamedDdl(statement, postgresProfile, shared)
+        return named.render(layoutOf(scope, schemas).naming)
       },
     } satisfies DdlTemplate)
   }
 }
 
-function rewrite(text: string, language: Language, outerNames: ReadonlySet<string>): string {
+/** What is known around a piece of text. */
+interface Surroundings {
+  /** Names that stand alone outside. */
+  readonly names: ReadonlySet<string>
+  readonly shared: SharedNames | undefined
+}
+
+function rewrite(text: string, language: Language, { names: outerNames, shared }: Surroundings): string {
   const { tokens, lexemes } = lexemesOf(text)
   const texts = tokens.map((token) => token.text)
   // A variable of PL/pgSQL is known in the whole body, a table only in its statement.
@@ -59,8 +70,8 @@ function rewrite(text: string, language: Language, outerNames: ReadonlySet<strin
     const startsBlock = ({ word, depth }: Lexeme) => depth === 0 && BLOCK_WORDS.has(word)
     for (const part of language === 'plpgsql' ? split(statement, startsBlock) : [statement]) {
       checkVerb(part, language === 'plpgsql')
-      unqualify(part, known, texts)
-      rewriteBody(part, known, texts)
+      unqualify(part, known, texts, shared)
+      rewriteBody(part, { names: known, shared }, texts)
     }
   }
   return left === 0 && language === 'sql' ? '' : texts.join('')
@@ -74,7 +85,7 @@ function dropStatement(statement: readonly Lexeme[], texts: string[]): void {
 }
 
 /** The body of DO and of CREATE FUNCTION or PROCEDURE is SQL inside a string. */
-function rewriteBody(statement: readonly Lexeme[], known: ReadonlySet<string>, texts: string[]): void {
+function rewriteBody(statement: readonly Lexeme[], surroundings: Surroundings, texts: string[]): void {
   const isDo = statement[0]?.word === 'do'
   // In PL/pgSQL the last branch of a MERGE looks like a statement.
   if (isDo && statement[1]?.word === 'nothing') return
@@ -93,7 +104,7 @@ function rewriteBody(statement: readonly Lexeme[], known: ReadonlySet<string>, t
     throw new DdlRefusal('a body that is not dollar-quoted: write it as $$ … $$')
   }
   const inner = body.token.text.slice(delimiter.length, -delimiter.length)
-  texts[body.index] = delimiter + rewrite(inner, language, known) + delimiter
+  texts[body.index] = delimiter + rewrite(inner, language, surroundings) + delimiter
 }
 
 function bodyFollows(word: string | undefined, isDo: boolean): boolean {

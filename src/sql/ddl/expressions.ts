@@ -150,8 +150,7 @@ function readKeyword(reader: Reader, word: string): void {
   const { opener } = reader.next()
   switch (word) {
     case 'references':
-      reader.object()
-      return
+      return reader.referenced()
     case 'constraint':
       if (!NAMELESS.has(reader.word())) reader.object('name')
       return

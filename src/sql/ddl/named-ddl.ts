@@ -4,6 +4,7 @@ import type { SqlProfile } from '../profile.ts'
 import { readBlock } from './blocks.ts'
 import { type Lexeme, lexemesOf, splitStatements } from './lexemes.ts'
 import type { Edit } from './reader.ts'
+import type { SharedNames } from './shared-names.ts'
 import { readStatement } from './statements.ts'
 
 /** A piece of a migration in which the tenant's own names are known. */
@@ -17,17 +18,17 @@ export interface NamedDdl {
  * tables, views, sequences, types, indexes, constraints. Columns, strings and comments stay as they are.
  *
  * Only what is understood is let through. What is not recognised as a name stays as it is, and finds nothing: where this is
- * used no unqualified name means anything.
+ * used no unqualified name means anything. Tables that all tenants use may only be referred to.
  * @throws DdlRefusal
  */
-export function parseNamedDdl(sql: string, profile: SqlProfile): NamedDdl {
+export function parseNamedDdl(sql: string, profile: SqlProfile, shared?: SharedNames): NamedDdl {
   const lexemes = lexemesOf(sql, profile)
   refuseJoined(lexemes)
   const statements = splitStatements(lexemes)
   const kept = statements.filter((statement) => !makesOwnSchema(statement, profile))
   const edits = statements.flatMap((statement) => {
     if (!kept.includes(statement)) return statement.map(({ start, end }) => ({ start, end, write: () => '' }))
-    return readBlock(statement, profile) ?? readStatement(statement, profile)
+    return readBlock(statement, { profile, shared }) ?? readStatement(statement, { profile, shared })
   })
   // Nothing but semicolons would be left.
   if (kept.length === 0) return Object.freeze({ render: () => '' })

@@ -2,6 +2,7 @@ import { DdlRefusal } from '../../contracts/migrator.ts'
 import type { Naming } from '../naming.ts'
 import type { SqlProfile } from '../profile.ts'
 import { type Lexeme, reads } from './lexemes.ts'
+import type { SharedNames } from './shared-names.ts'
 import { objectName, ownName } from './written-names.ts'
 
 /** A place of the text where each tenant has something else. */
@@ -9,6 +10,12 @@ export interface Edit {
   readonly start: number
   readonly end: number
   write(naming: Naming): string
+}
+
+/** How names are written, and which of them are nobody's own. */
+export interface Dialect {
+  readonly profile: SqlProfile
+  readonly shared?: SharedNames | undefined
 }
 
 /** `object`: with qualifier and prefix; `name`: with the prefix only. */
@@ -37,12 +44,14 @@ export class Reader {
   readonly #tables = new Set<string>()
   readonly #qualifiers: Qualifier[] = []
   readonly #readQuery: (reader: Reader) => void
+  readonly #shared: SharedNames | undefined
   #at = 0
 
   /** `readQuery` reads a query up to the `)` or the end: queries and expressions hold each other. */
-  constructor(lexemes: readonly Lexeme[], profile: SqlProfile, readQuery: (reader: Reader) => void) {
+  constructor(lexemes: readonly Lexeme[], { profile, shared }: Dialect, readQuery: (reader: Reader) => void) {
     this.#lexemes = lexemes
     this.profile = profile
+    this.#shared = shared
     this.#readQuery = readQuery
   }
 
@@ -125,8 +134,24 @@ export class Reader {
         `${lexeme.text}.${this.peek(1)?.text ?? ''} names a schema or database: a migration of a tenant names its own objects without one`,
       )
     }
+    if (role === 'object' && this.#shared?.knows(lexeme.name) === true) this.#shared.refuse(lexeme.name)
     this.rename(lexeme, role)
     return lexeme.name
+  }
+
+  /** What stands behind REFERENCES: a table of the tenant's own, or one that all share. */
+  referenced(): void {
+    const shared = this.#shared
+    const [first, qualified] = [this.peek(), this.word(1) === '.']
+    const target = qualified ? this.peek(2) : first
+    const means = !qualified || [this.profile.ddl.ownSchema, shared?.schema].includes(first?.name)
+    if (first === undefined || target?.name === undefined || !means || shared?.knows(target.name) !== true) {
+      return void this.object()
+    }
+    const name = shared.reference(target.name)
+    this.#at += qualified ? 3 : 1
+    if (this.word() === '.') this.refuse()
+    this.edits.push({ start: first.start, end: target.end, write: () => name })
   }
 
   /** A table that this statement knows by its own name from here on. */

@@ -2,8 +2,7 @@ import { readRest } from './expressions.ts'
 import type { Lexeme } from './lexemes.ts'
 import { readAlter, readComment, readCreate, readDrop, readRenameTables } from './objects.ts'
 import { readQuery, readWrite } from './queries.ts'
-import { type Edit, Reader } from './reader.ts'
-import type { SqlProfile } from '../profile.ts'
+import { type Dialect, type Edit, Reader } from './reader.ts'
 
 /** Settings of SQLite that name nothing. */
 const PRAGMAS = new Set(['foreign_keys', 'defer_foreign_keys'])
@@ -12,8 +11,8 @@ const ROUTINES = new Set(['function', 'procedure', 'trigger', 'event', 'aggregat
 const MODIFIERS = new Set(['or', 'replace', 'constraint', 'temp', 'temporary'])
 
 /** Finds what must be written for each tenant in one statement. @throws DdlRefusal */
-export function readStatement(lexemes: readonly Lexeme[], profile: SqlProfile): readonly Edit[] {
-  const reader = new Reader(lexemes, profile, readQuery)
+export function readStatement(lexemes: readonly Lexeme[], dialect: Dialect): readonly Edit[] {
+  const reader = new Reader(lexemes, dialect, readQuery)
   const verb = reader.word()
   switch (verb) {
     case 'insert':

@@ -1,5 +1,6 @@
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
+import type { SharedTables } from '../../../contracts/shared-tables.ts'
 import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
@@ -9,10 +10,11 @@ import { serverCapabilities, textScoped } from '../capabilities.ts'
 import { databaseWarnings } from '../database-rights.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
 import { layoutOf, type SharedSchemas } from '../layout.ts'
-import { openNamespaceSession } from '../namespace-session.ts'
+import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
+import { sharedNamespace } from '../shared/namespace.ts'
 import { type DatabaseAccess, dropDatabase, inDatabase } from '../tenant-database.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
 import { type ConnectionSource, type EndablePool, openPool } from './pg-pool.ts'
@@ -51,6 +53,8 @@ export interface PgServerOptions {
   readonly registrySchema: string
   /** The schemas that tenants share. */
   readonly shared: SharedSchemas
+  /** Tables that all tenants use. Default none. */
+  readonly sharedTables?: SharedTables | undefined
   /** Told every statement of a tenant, without its parameters. */
   readonly onStatement: ((text: string) => void) | undefined
 }
@@ -91,11 +95,16 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
   }
   const sourceOf = ({ strategy, namespace }: Scope): ConnectionSource =>
     strategy === 'database' ? parts().databases.serving(namespace) : parts().shared
+  const rights = (): NamespaceRights => ({
+    servingRole,
+    shared: options.shared,
+    sharedTables: options.sharedTables,
+  })
   const access = (): DatabaseAccess => ({
     underLock: (lock, work) => underLock(parts().admin, lock, work),
     inside: (database, work) => inTransaction(parts().databases.admin(database), work),
     forget: (database) => parts().databases.forget(database),
-    rights: { servingRole, shared: options.shared },
+    rights: rights(),
     template: options.databaseTemplate ?? 'template0',
   })
   const admin: AdminConnection = Object.freeze({
@@ -110,6 +119,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     capabilities: serverCapabilities,
     textScoped,
     admin,
+    shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, rights),
 
     async open() {
       const ready = opened ?? (await load(options))
@@ -147,14 +157,10 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     inNamespace: (scope, work) =>
       scope.strategy === 'database'
         ? inDatabase(access(), scope, work)
-        : inTransaction(parts().admin, async (query) =>
-            work(await openNamespaceSession(query, scope, { servingRole, shared: options.shared })),
-          ),
+        : inTransaction(parts().admin, async (query) => work(await openNamespaceSession(query, scope, rights()))),
     destroy: (scope) =>
-      scope.strategy === 'database'
-        ? dropDatabase(access(), scope)
-        : destroyNamespace(admin, scope, { servingRole, shared: options.shared }),
-    parseDdl: createDdlParser(options.shared),
+      scope.strategy === 'database' ? dropDatabase(access(), scope) : destroyNamespace(admin, scope, rights()),
+    parseDdl: createDdlParser(options.shared, options.sharedTables),
 
     async ping() {
       await queryOn(parts().shared)('select 1')

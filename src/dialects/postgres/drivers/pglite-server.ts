@@ -1,5 +1,6 @@
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
+import type { SharedTables } from '../../../contracts/shared-tables.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
@@ -7,12 +8,13 @@ import { checkBaseline } from '../baseline.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
 import { layoutOf, type SharedSchemas } from '../layout.ts'
-import { openNamespaceSession } from '../namespace-session.ts'
+import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { quoteIdentifier } from '../quote.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
 import { REVOKE_SHARED } from '../roles-script.ts'
 import { scopeSql } from '../scope-sql.ts'
+import { sharedNamespace } from '../shared/namespace.ts'
 import { createPgliteConnection, type OpenTransaction, type PgliteConnection } from './pglite-connection.ts'
 import { lockFolder } from './pglite-folder-lock.ts'
 import {
@@ -30,6 +32,8 @@ export interface PgliteServerOptions {
   readonly registrySchema: string
   /** The schemas that tenants share. */
   readonly shared: SharedSchemas
+  /** Tables that all tenants use. Default none. */
+  readonly sharedTables?: SharedTables | undefined
   /** Seconds a statement may wait for the one connection. */
   readonly poolTimeout: number
   readonly onStatement: ((text: string) => void) | undefined
@@ -64,6 +68,11 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       onStatement: options.onStatement,
     })
   }
+  const rights: NamespaceRights = {
+    servingRole: PGLITE_SERVING_ROLE,
+    shared: options.shared,
+    sharedTables: options.sharedTables,
+  }
   const admin: AdminConnection = Object.freeze({
     get client() {
       return adminClient(parts().connection)
@@ -78,6 +87,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     capabilities,
     textScoped,
     admin,
+    shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, () => rights),
 
     async open() {
       if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
@@ -106,11 +116,9 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     lazyTransaction: (scope: Scope, guard: Guard) => pgliteLazyTransaction(parts().connection, session(scope, guard)),
     drizzle: (client: object) => parts().drizzle({ client }),
     inNamespace: (scope, work) =>
-      admin.transaction(async (query) =>
-        work(await openNamespaceSession(query, scope, { servingRole: PGLITE_SERVING_ROLE, shared: options.shared })),
-      ),
-    destroy: (scope) => destroyNamespace(admin, scope, { servingRole: PGLITE_SERVING_ROLE, shared: options.shared }),
-    parseDdl: createDdlParser(options.shared),
+      admin.transaction(async (query) => work(await openNamespaceSession(query, scope, rights))),
+    destroy: (scope) => destroyNamespace(admin, scope, rights),
+    parseDdl: createDdlParser(options.shared, options.sharedTables),
 
     async ping() {
       await admin.query('select 1')

@@ -1,4 +1,5 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
+import { changesOthers, SHARED_MARK } from '../shared/misuse.ts'
 
 type Query = AdminConnection['query']
 
@@ -78,22 +79,26 @@ export interface ForeignKey {
   readonly parent: string
   /** Whether the tenant column of the child refers to that of the parent. */
   readonly withTenant: boolean
+  /** Whether the parent is a table that all tenants read, and no tenant changes rows of others by way of it. */
+  readonly toShared: boolean
 }
 
-/** The foreign keys inside a schema. */
-export function foreignKeys(query: Query, { schema, column }: SharedSchema): Promise<ForeignKey[]> {
+/** The foreign keys of the tables of a schema. */
+export function foreignKeys(query: Query, { schema, column, role }: SharedSchema): Promise<ForeignKey[]> {
   return query<ForeignKey>(
     `select k.conname::text as name, child.relname::text as child, parent.relname::text as parent,
        exists (select from rows from (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) pair(own, other)
          join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = pair.own
          join pg_catalog.pg_attribute b on b.attrelid = k.confrelid and b.attnum = pair.other
-         where a.attname = $2 and b.attname = $2) as "withTenant"
+         where a.attname = $2 and b.attname = $2) as "withTenant",
+       coalesce(pg_catalog.obj_description(parent.relnamespace, 'pg_namespace') = '${SHARED_MARK}', false)
+         and not (${changesOthers('$3')}) as "toShared"
      from pg_catalog.pg_constraint k
      join pg_catalog.pg_class child on child.oid = k.conrelid join pg_catalog.pg_class parent on parent.oid = k.confrelid
      where k.contype = 'f' and k.conparentid = 0
        and child.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $1)
      order by 1`,
-    [schema, column],
+    [schema, column, role],
   )
 }
 

@@ -68,7 +68,7 @@ export async function inspect(query: Query, at: SharedSchema): Promise<Finding[]
 }
 
 async function keyFindings(query: Query, at: SharedSchema): Promise<Finding[]> {
-  const loose = (await foreignKeys(query, at)).filter(({ withTenant }) => !withTenant)
+  const loose = (await foreignKeys(query, at)).filter(({ withTenant, toShared }) => !withTenant && !toShared)
   return [
     ...loose.map(({ name, child, parent }) =>
       finding(
