@@ -48,7 +48,7 @@ function cellOf(
   strategy: IsolationStrategy,
   openServers: (
     sharedTables: SharedTables,
-  ) => Promise<Pick<OpenSharedCell, 'server' | 'another' | 'asOwner' | 'close' | 'drizzle'>>,
+  ) => Promise<Pick<OpenSharedCell, 'server' | 'another' | 'asOwner' | 'close' | 'drizzle' | 'url'>>,
 ): SharedCell {
   const byRows = strategy.name === 'rls'
   return {
@@ -86,6 +86,7 @@ export function pgSharedCell(engine: string, superuserUrl: string, strategy: Iso
     const server = await start()
     return {
       server,
+      url: database.superUrl,
       drizzle: (client) => drizzle({ client: client as never }) as unknown as Db,
       another: (options) => start(options?.sharedTables),
       asOwner: (...texts) =>

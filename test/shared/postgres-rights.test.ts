@@ -1,4 +1,5 @@
 import { eq, sql } from 'drizzle-orm'
+import { Client } from 'pg'
 import { afterEach, expect, it } from 'vitest'
 import { verifyRls } from '../../src/dialects/postgres/rls/verify.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
@@ -154,5 +155,51 @@ describeWith(['postgres18'], 'rights on shared tables', ({ postgres18 }) => {
     const cell = await start()
     const definer = `CREATE FUNCTION f() RETURNS int LANGUAGE sql SECURITY DEFINER AS $$ select 1 $$`
     expect(await codeOf(() => migrateShared(cell.server, [definer]))).toBe('TENANCY_ERR_MIGRATION_REFUSED')
+  })
+
+  it('a long transaction that reads a shared table holds up the removal of a tenant, and not the other readers', async () => {
+    const cell = await start()
+    const [scope, other] = [placedScope(namespaceStrategy('schema')), placedScope(namespaceStrategy('schema'))]
+    await Promise.all([provision(cell, scope), provision(cell, other)])
+    const reader = new Client({ connectionString: cell.url as string })
+    await reader.connect()
+    await reader.query('begin; select * from shared.plans')
+    const db = cell.drizzle(cell.server.client(other, open))
+    let removed = false
+    const removing = cell.server.destroy(scope).finally(() => (removed = true))
+    let longest = 0
+    for (const end = Date.now() + 3000; Date.now() < end; ) {
+      const begun = performance.now()
+      await db.select().from(cell.model.plans)
+      longest = Math.max(longest, performance.now() - begun)
+    }
+    expect(removed).toBe(false)
+    expect(longest).toBeLessThan(2000)
+    await reader.query('commit')
+    await reader.end()
+    expect(await removing).toMatchObject({ rows: 0 })
+  })
+
+  it('many tenants come and go, whatever order their tables refer to shared ones in', async () => {
+    const cell = await start()
+    const [one, two] = [
+      'CREATE TABLE "x" ("id" integer REFERENCES "public"."plans"("id"), "tag" integer REFERENCES "tags"("id"))',
+      'CREATE TABLE "x" ("tag" integer REFERENCES "public"."tags"("id"), "id" integer REFERENCES "plans"("id"))',
+    ]
+    const comeAndGo = async (i: number) => {
+      const scope = placedScope(namespaceStrategy('schema'))
+      await migrateNamespace({ server: cell.server, scope, migrations: [migrationOf([i % 2 === 0 ? one : two])] })
+      await cell.server.destroy(scope)
+    }
+    await Promise.all(
+      Array.from({ length: 4 }, async (_, i) => {
+        for (let n = 0; n < 6; n++) await comeAndGo(i + n)
+      }),
+    )
+    expect(
+      await cell.asOwner(
+        "select count(*)::int as n from pg_constraint where contype = 'f' and confrelid = 'shared.tags'::regclass",
+      ),
+    ).toEqual([{ n: 0 }])
   })
 })

@@ -13,6 +13,7 @@ import {
 } from './namespace-session.ts'
 import { quoteIdentifier } from './quote.ts'
 import { destroyRows } from './rls/destroy-rows.ts'
+import { detachFromShared } from './shared/detach.ts'
 
 type Query = AdminConnection['query']
 
@@ -35,13 +36,19 @@ const RELATION_KINDS = [
  * object elsewhere that leans on one of these stops it.
  * @throws TENANCY_ERR_NAMESPACE_EXISTS, TENANCY_ERR_DESTROY_INCOMPLETE
  */
-export function destroyNamespace(
+export async function destroyNamespace(
   admin: Pick<AdminConnection, 'transaction'>,
   scope: Scope,
   rights: NamespaceRights,
 ): Promise<DestroyReport> {
   const layout = layoutOf(scope, rights.shared)
   if (scope.strategy === 'rls') return destroyOwnRows(admin, scope, layout, rights)
+  if (rights.sharedTables !== undefined) {
+    await detachFromShared(admin, layout, rights.sharedTables, async (query) => {
+      await lockNamespace(query, scope, layout)
+      return layout.own ? isOurs(query, scope, layout) : isOurPrefix(query, scope, layout)
+    })
+  }
   return admin.transaction(async (query) => {
     await lockNamespace(query, scope, layout)
     return layout.own ? destroySchema(query, scope, layout) : destroyPrefixed(query, scope, layout)
@@ -82,11 +89,7 @@ async function destroyPrefixed(query: Query, scope: Scope, layout: Layout): Prom
   const relations = await relationsOf(query, schema, naming.prefix)
   const types = await typesOf(query, schema, naming.prefix)
   if (relations.length + types.length === 0) return NOTHING
-  const [ledger] = await query<{ mark: string | null }>(
-    `select pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class') as mark`,
-    [ledgerOf(layout)],
-  )
-  if (ledger?.mark !== tenantMark(scope)) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [scope.namespace])
+  if (!(await isOurPrefix(query, scope, layout))) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [scope.namespace])
   const full = (name: string) => `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`
   for (const { kinds, verb } of RELATION_KINDS) {
     const names = relations.filter(({ kind }) => (kinds as readonly string[]).includes(kind)).map(({ name }) => name)
@@ -100,6 +103,14 @@ async function destroyPrefixed(query: Query, scope: Scope, layout: Layout): Prom
   ]
   if (left.length > 0) throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', [`${left.length} objects are left`])
   return { objects: relations.length + types.length, rows: 0 }
+}
+
+async function isOurPrefix(query: Query, scope: Scope, layout: Layout): Promise<boolean> {
+  const [ledger] = await query<{ mark: string | null }>(
+    `select pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class') as mark`,
+    [ledgerOf(layout)],
+  )
+  return ledger?.mark === tenantMark(scope)
 }
 
 async function drop(query: Query, statement: string): Promise<void> {

@@ -31,6 +31,11 @@ export interface Place {
   readonly mark: string
   /** The same for the ledger. */
   readonly ledgerMark: string
+  /**
+   * Whether a statement locks tables that all tenants share, as one does that refers to them. Those come one after the other:
+   * two that lock several such tables would wait for each other.
+   */
+  locks?(statement: string): boolean
   /** Rights of the serving role in what exists later. */
   grants(schema: string, role: string): readonly string[]
   seal(): Promise<void>
@@ -51,12 +56,18 @@ export async function openNamespaceSession(
     layout,
     mark: schemaMark(scope, layout),
     ledgerMark: layout.naming.prefix === '' ? schemaMark(scope, layout) : tenantMark(scope),
+    ...(rights.sharedTables !== undefined && { locks: namesSchema(rights.sharedTables.schema) }),
     grants: (schema, role) => grants(schema, role, scope.strategy),
     async seal() {
       if (scope.strategy === 'rls') await protect(query, sharedSchemaOf(layout, rights))
       if (rights.sharedTables !== undefined) await refuseMisuse(query, layout, rights.sharedTables, rights.servingRole)
     },
   })
+}
+
+function namesSchema(schema: string): (statement: string) => boolean {
+  const qualifier = `${quoteIdentifier(schema)}.`
+  return (statement) => statement.includes(qualifier)
 }
 
 /** Opens a place, for who has its lock. */
@@ -81,6 +92,9 @@ export async function openPlace(query: Query, rights: NamespaceRights, place: Pl
     },
 
     async run(statement: string) {
+      if (place.locks?.(statement) === true) {
+        await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', ['fastify-tenancy:references'])
+      }
       await query(statement)
     },
 
