@@ -209,7 +209,7 @@ export function sharedSuite(cell: SharedCell): void {
           [fresh.server, ...servers].map((server) => migrateShared(server, fresh.sharedStatements)),
         )
         expect(reports.filter(({ created }) => created)).toHaveLength(1)
-        expect(reports.map(({ applied }) => applied.length).sort()).toEqual([0, 0, 1])
+        expect(reports.map(({ applied }) => applied.length).toSorted((x, y) => x - y)).toEqual([0, 0, 1])
       } finally {
         await Promise.all(servers.map((server) => server.close()))
         await fresh.close()
