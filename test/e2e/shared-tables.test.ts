@@ -142,6 +142,24 @@ describeWith(['postgres15'], 'shared tables in an app', ({ postgres15 }) => {
     expect(rows).toEqual([{ plans: 2, runs: 1 }])
   })
 
+  it('each of several servers has them, and tenants of each read its own', async () => {
+    await freshDatabase()
+    const other = await baselineDatabase(postgres15.url)
+    try {
+      const servers = { eu: { databaseUrl: other.appUrl, adminDatabaseUrl: other.adminUrl } }
+      const app = await appWith({ servers })
+      await app.tenancy.register({ identifier: 'here' })
+      await app.tenancy.register({ identifier: 'there', server: 'eu' })
+      await asSuperuser(other, (client) => client.query(`update shared.plans set name = 'gratis' where id = 1`))
+      for (const tenant of ['here', 'there']) await send(app, tenant, 'POST', '/accounts/1')
+      expect(await get(app, 'here', '/accounts')).toEqual(['free'])
+      expect(await get(app, 'there', '/accounts')).toEqual(['gratis'])
+      await app.close()
+    } finally {
+      await other.drop()
+    }
+  })
+
   it('they can be in a schema of another name', async () => {
     await freshDatabase()
     const app = await appWith({ sharedSchema: 'common' })
