@@ -33,7 +33,10 @@ const table = {
     'This database handle or query belongs to another tenant than the current context. Ask for `getTenantDb()` in each request, or use `runWithoutTenant()` to work with several tenants at once.',
   ],
   TENANCY_ERR_IDENTIFIER_INVALID: [400, 'Invalid tenant identifier: %s'],
-  TENANCY_ERR_TENANT_EXISTS: [409, 'A tenant with this identifier exists already.'],
+  TENANCY_ERR_TENANT_EXISTS: [
+    409,
+    'A tenant with this identifier or row key exists already. A row key is never changed and never used again.',
+  ],
   TENANCY_ERR_TENANT_NOT_FOUND: [404, 'There is no such tenant.'],
   TENANCY_ERR_TENANT_CONFLICT: [
     409,

@@ -3,6 +3,7 @@ export { getTenantDb } from './register.ts'
 export { getContextMetadata, getTenant, runWithoutTenant, runWithTenant, tryGetTenant } from './context.ts'
 export { rewriteTenantPath } from './resolvers/path.ts'
 export { createMemoryTenantStore } from './tenants/memory-store.ts'
+export { canonicalRowKey } from './util/row-key.ts'
 export { errorTable, isTenancyError } from './errors.ts'
 
 export type { ServerFunction, StrategyFunction, TenancyOptions } from './config.ts'

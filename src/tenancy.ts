@@ -48,9 +48,9 @@ export interface Metrics {
 export interface Tenancy {
   /**
    * Makes a tenant with its namespace and all migrations; a failure leaves nothing behind.
-   * @throws TENANCY_ERR_TENANT_EXISTS, TENANCY_ERR_IDENTIFIER_INVALID, TENANCY_ERR_MIGRATION_FAILED,
-   * TENANCY_ERR_MIGRATION_REFUSED, TENANCY_ERR_PROVISION_FAILED, TENANCY_ERR_STRATEGY_UNSUPPORTED,
-   * TENANCY_ERR_SERVER_UNKNOWN
+   * @throws TENANCY_ERR_TENANT_EXISTS, TENANCY_ERR_TENANT_INVALID, TENANCY_ERR_IDENTIFIER_INVALID,
+   * TENANCY_ERR_MIGRATION_FAILED, TENANCY_ERR_MIGRATION_REFUSED, TENANCY_ERR_PROVISION_FAILED,
+   * TENANCY_ERR_STRATEGY_UNSUPPORTED, TENANCY_ERR_SERVER_UNKNOWN
    */
   register(registration: Registration): Promise<Tenant>
   /** The tenant, registered if it does not exist; pending migrations are applied either way. */

@@ -25,6 +25,8 @@ export interface TenantToPlace extends Pick<Tenant, 'id' | 'identifier' | 'metad
   readonly strategy?: StrategyName | undefined
   /** The server it goes to. Default: {@link MAIN_SERVER}. */
   readonly server?: string | undefined
+  /** The row key asked for at registration, if any. */
+  readonly rowKey?: string | undefined
 }
 
 /** Policy: turns a tenant into a {@link Scope}. Knows no database. */
@@ -34,7 +36,8 @@ export interface IsolationStrategy {
   readonly needs: readonly StrategyName[]
   /**
    * The placement of a new tenant. Asked once; the answer is stored.
-   * @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when it asks for a strategy that is not configured
+   * @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when it asks for a strategy that is not configured,
+   * TENANCY_ERR_TENANT_INVALID for a row key that none can have
    */
   place(tenant: TenantToPlace): Placement
   /** @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when the tenant was placed by a strategy that is not configured */

@@ -36,6 +36,11 @@ export interface Placement {
   readonly server: string
   /** Generated from the id: `t` and 25 base-36 digits. Unique for ever. */
   readonly namespace: string
+  /**
+   * What the tenant column holds in this tenant's rows, where tenants share tables. The id unless registered otherwise.
+   * Unique for ever, in whatever form it is written (`042` is `42`).
+   */
+  readonly rowKey: string
 }
 
 /** A customer. Deep-frozen: what a handler holds can not change what the next request sees. */

@@ -1,4 +1,5 @@
 import { type IsolationStrategy, TENANT_SETTING } from '../contracts/isolation.ts'
+import { checkRowKey } from '../util/row-key.ts'
 import { placementOf, scopeOf } from './scope.ts'
 
 /** All tenants in the same tables, told apart by a column that the database itself checks in every statement. */
@@ -9,6 +10,7 @@ export function rlsStrategy(): IsolationStrategy {
 
     place: (tenant) => placementOf(tenant, 'rls'),
 
-    scope: (tenant) => scopeOf(tenant, 'rls', { [TENANT_SETTING]: tenant.id }),
+    // A registry of somebody else's may have lost it: a setting that is empty or odd must not get as far as the database.
+    scope: (tenant) => scopeOf(tenant, 'rls', ({ rowKey }) => ({ [TENANT_SETTING]: checkRowKey(rowKey) })),
   } satisfies IsolationStrategy)
 }

@@ -2,16 +2,18 @@ import type { Scope, TenantToPlace } from '../contracts/isolation.ts'
 import { MAIN_SERVER, type Placement, type StrategyName, type Tenant } from '../contracts/tenant.ts'
 import { tenancyError } from '../errors.ts'
 import { generateNamespace } from '../util/identifier.ts'
+import { checkRowKey } from '../util/row-key.ts'
 
 /**
  * The placement of a new tenant.
- * @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when it asks for another strategy
+ * @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when it asks for another strategy, TENANCY_ERR_TENANT_INVALID
  */
 export function placementOf(tenant: TenantToPlace, strategy: StrategyName): Placement {
   if (tenant.strategy !== undefined && tenant.strategy !== strategy) {
     throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [tenant.strategy])
   }
-  return Object.freeze({ strategy, server: tenant.server ?? MAIN_SERVER, namespace: generateNamespace(tenant.id) })
+  const { id, server = MAIN_SERVER, rowKey = id } = tenant
+  return Object.freeze({ strategy, server, namespace: generateNamespace(id), rowKey: checkRowKey(rowKey) })
 }
 
 /**
@@ -21,7 +23,7 @@ export function placementOf(tenant: TenantToPlace, strategy: StrategyName): Plac
 export function scopeOf(
   { id, placement }: Pick<Tenant, 'id' | 'placement'>,
   strategy: StrategyName,
-  settings: Readonly<Record<string, string>> = {},
+  settings: (placement: Placement) => Readonly<Record<string, string>> = () => ({}),
 ): Scope {
   if (placement.strategy !== strategy) throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [placement.strategy])
   return Object.freeze({
@@ -29,6 +31,6 @@ export function scopeOf(
     server: placement.server,
     namespace: placement.namespace,
     strategy,
-    settings: Object.freeze({ ...settings }),
+    settings: Object.freeze(settings(placement)),
   })
 }

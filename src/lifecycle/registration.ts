@@ -20,6 +20,11 @@ export interface Registration {
   readonly strategy?: StrategyName
   /** `main` or an entry of `servers`. Default: what `chooseServer` says, else `main`. A tenant that exists stays where it is. */
   readonly server?: string
+  /**
+   * What the tenant column of shared tables holds in this tenant's rows, such as the `42` of an application that has been
+   * counting its customers: 1 to 255 characters. Never changed, never given to another tenant. Default: the tenant's id.
+   */
+  readonly rowKey?: string
 }
 
 /** Options of {@link createRegistration}. */
@@ -48,7 +53,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
   const { store, strategy, reserved } = options
 
   const register = async (registration: Registration): Promise<Tenant> => {
-    const { identifier, name = identifier, metadata = {}, strategy: asked, server } = registration
+    const { identifier, name = identifier, metadata = {}, strategy: asked, server, rowKey } = registration
     assertRegistrable(identifier, reserved)
     const id = randomUUID()
     const tenant = await store.insert({
@@ -57,7 +62,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
       name,
       metadata,
       status: 'provisioning',
-      placement: strategy.place({ id, identifier, metadata, strategy: asked, server }),
+      placement: strategy.place({ id, identifier, metadata, strategy: asked, server, rowKey }),
     })
     try {
       await provision(options, tenant)
@@ -70,18 +75,27 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
 
   const ensure = async (registration: Registration): Promise<Tenant> => {
     const found = await store.getByIdentifier(registration.identifier)
-    if (found !== undefined) return finish(options, found)
+    if (found !== undefined) return finish(options, withRowKey(found, registration))
     try {
       return await register(registration)
     } catch (error) {
       if (!isTenancyError(error, 'TENANCY_ERR_TENANT_EXISTS')) throw error
       const winner = await store.getByIdentifier(registration.identifier)
       if (winner === undefined) throw error
-      return finish(options, winner)
+      return finish(options, withRowKey(winner, registration))
     }
   }
 
   return Object.freeze({ register, ensure })
+}
+
+/**
+ * The tenant, if its rows are those that are asked for: it would be served the rows of somebody else's key.
+ * @throws TENANCY_ERR_TENANT_EXISTS
+ */
+function withRowKey(tenant: Tenant, { rowKey = tenant.placement.rowKey }: Registration): Tenant {
+  if (tenant.placement.rowKey !== rowKey) throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
+  return tenant
 }
 
 /** Migrates a tenant that exists; one that is half-made is finished, whoever began it. */

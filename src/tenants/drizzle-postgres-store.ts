@@ -107,10 +107,10 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
   })
 }
 
-function toTenant({ strategy, server, namespace, metadata, ...row }: RegistryRow): Tenant {
+function toTenant({ strategy, server, namespace, rowKey, metadata, ...row }: RegistryRow): Tenant {
   return deepFreeze({
     ...row,
-    placement: { strategy, server, namespace },
+    placement: { strategy, server, namespace, rowKey },
     metadata: JSON.parse(metadata) as Tenant['metadata'],
   })
 }

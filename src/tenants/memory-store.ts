@@ -2,6 +2,7 @@ import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts
 import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantStatus } from '../contracts/tenant.ts'
 import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
+import { canonicalRowKey } from '../util/row-key.ts'
 import { encodeCursor, type PagePosition, readPage } from './page-cursor.ts'
 import { type CheckedPatch, checkNewTenant, checkPatch } from './tenant-input.ts'
 
@@ -28,8 +29,12 @@ export function createMemoryTenantStore(): TenantStore {
   function insert(input: NewTenant): Tenant {
     const tenant = checkNewTenant(input)
     const { id, identifier, placement } = tenant
+    const rowKey = canonicalRowKey(placement.rowKey)
     const clash = (other: Tenant) =>
-      other.id === id || other.identifier === identifier || other.placement.namespace === placement.namespace
+      other.id === id ||
+      other.identifier === identifier ||
+      other.placement.namespace === placement.namespace ||
+      canonicalRowKey(other.placement.rowKey) === rowKey
     if (find(clash) !== undefined) throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
     const now = new Date().toISOString()
     return write({ ...tenant, version: 1, createdAt: now, updatedAt: now })

@@ -32,6 +32,17 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
         `revoke all on all tables in schema ${schema} from public`,
       ],
     },
+    {
+      // Unique by its canonical form: however two keys are written, no column type may read them as one value.
+      name: '0002_row_keys',
+      statements: [
+        `alter table ${schema}.tenants add row_key text, add row_key_canonical text`,
+        `update ${schema}.tenants set row_key = id::text, row_key_canonical = id::text`,
+        `alter table ${schema}.tenants alter row_key set not null, alter row_key_canonical set not null,
+          add constraint tenants_row_key_check check (char_length(row_key) between 1 and 255),
+          add constraint tenants_row_key_canonical_key unique (row_key_canonical)`,
+      ],
+    },
   ]
 }
 

@@ -3,6 +3,7 @@ import type * as drizzlePgCore from 'drizzle-orm/pg-core'
 import type { AdminConnection } from '../contracts/dialect.ts'
 import type { NewTenant, Tenant, TenantStatus } from '../contracts/tenant.ts'
 import { loadPeer } from '../util/load-peer.ts'
+import { canonicalRowKey } from '../util/row-key.ts'
 import type { PagePosition } from './page-cursor.ts'
 import type { CheckedPatch } from './tenant-input.ts'
 
@@ -19,6 +20,7 @@ export interface RegistryRow
   readonly strategy: Tenant['placement']['strategy']
   readonly server: string
   readonly namespace: string
+  readonly rowKey: string
   /** JSON text. */
   readonly metadata: string
 }
@@ -87,7 +89,7 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
       const json = sql`${JSON.stringify(metadata)}::text::jsonb`
       return database
         .insert(table)
-        .values({ ...columns, ...placement, metadata: json })
+        .values({ ...columns, ...placement, rowKeyCanonical: canonicalRowKey(placement.rowKey), metadata: json })
         .returning(fields)
     },
     update(id: string, { metadata, ...columns }: CheckedPatch, expected?: number) {
@@ -136,6 +138,8 @@ function defineTable({ sql }: Orm, { pgSchema, uuid, text, jsonb, integer, times
     strategy: text('strategy').notNull(),
     server: text('server').notNull(),
     namespace: text('namespace').notNull(),
+    rowKey: text('row_key').notNull(),
+    rowKeyCanonical: text('row_key_canonical').notNull(),
     metadata: jsonb('metadata').notNull(),
     version: integer('version').notNull().default(1),
     createdAt: timestamp('created_at', { withTimezone: true, precision: 3 }).notNull().default(now),
@@ -144,12 +148,12 @@ function defineTable({ sql }: Orm, { pgSchema, uuid, text, jsonb, integer, times
 }
 
 function defineFields({ sql }: Orm, table: Table): object {
-  const { id, identifier, name, status, strategy, server, namespace, version } = table
+  const { id, identifier, name, status, strategy, server, namespace, rowKey, version } = table
   const instant = (column: unknown) => sql`to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
   // As text, because drivers and Drizzle versions differ in what they make of timestamps and JSON.
   const metadata = sql`${table.metadata}::text`
   const times = { createdAt: instant(table.createdAt), updatedAt: instant(table.updatedAt) }
-  return { id, identifier, name, status, strategy, server, namespace, version, metadata, ...times }
+  return { id, identifier, name, status, strategy, server, namespace, rowKey, version, metadata, ...times }
 }
 
 /** In the UPDATE itself, so that the row lock makes it atomic. `||` and `-` see the top level only: nested nulls stay. */

@@ -2,6 +2,7 @@ import type { NewTenant, TenantPatch, TenantStatus } from '../contracts/tenant.t
 import { transitions } from '../contracts/tenant.ts'
 import { type TenancyError, tenancyError } from '../errors.ts'
 import { assertRegistrable } from '../util/identifier.ts'
+import { checkRowKey } from '../util/row-key.ts'
 
 /** What {@link checkPatch} gives: the fields to change, the metadata split into what is set and what is removed. */
 export interface CheckedPatch {
@@ -33,14 +34,20 @@ export function checkNewTenant(tenant: NewTenant): NewTenant {
   if (!isTenantId(id)) throw invalid('its id must be a UUID in lower case.')
   assertRegistrable(identifier, noneReserved)
   if (!isStatus(status)) throw invalid('its status is not known.')
-  const { strategy, server, namespace } = placement
+  const { strategy, server, namespace, rowKey } = placement
   for (const value of [strategy, server]) {
     if (typeof value !== 'string' || value === '' || unstorableText.test(value))
       throw invalid('its placement is malformed.')
   }
   if (typeof namespace !== 'string' || !namespaceForm.test(namespace)) throw invalid('its namespace is malformed.')
-  const metadata = checkMetadata(tenant.metadata)
-  return { id, identifier, name: checkName(tenant.name), status, placement: { strategy, server, namespace }, metadata }
+  return {
+    id,
+    identifier,
+    name: checkName(tenant.name),
+    status,
+    placement: { strategy, server, namespace, rowKey: checkRowKey(rowKey) },
+    metadata: checkMetadata(tenant.metadata),
+  }
 }
 
 /**

@@ -8,7 +8,7 @@ const tenant = (id: string, identifier: string, version = 1): Tenant => ({
   identifier,
   name: identifier,
   status: 'active',
-  placement: { strategy: 'schema', server: 'main', namespace: `t${id}` },
+  placement: { strategy: 'schema', server: 'main', namespace: `t${id}`, rowKey: id },
   metadata: {},
   version,
   createdAt: '2026-01-01T00:00:00.000Z',

@@ -200,7 +200,7 @@ for (const name of ['postgres15', 'postgres18'] as const) {
       expect(await state()).toEqual(before)
       const second = migration(
         'create table more (tenant_id text, id int)',
-        'create table even_more (tenant_id bigint, id int)',
+        'create table even_more (tenant_id varchar(36), id int)',
       )
       await migrate(on, tenant, first, second)
       const tables = await on.admin.query<{ name: string; column: string }>(

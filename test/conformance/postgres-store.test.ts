@@ -67,6 +67,7 @@ describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
         'btree (id)',
         'btree (identifier)',
         'btree (namespace)',
+        'btree (row_key_canonical)',
         'btree (status, created_at DESC, id DESC)',
       ])
     })

@@ -25,14 +25,14 @@ const pathTo: Record<TenantStatus, readonly TenantStatus[]> = {
 }
 
 /** A tenant to insert, unlike any other. */
-export function newTenant(change: Partial<NewTenant> = {}): NewTenant {
+export function newTenant({ rowKey, ...change }: Partial<NewTenant> & { readonly rowKey?: string } = {}): NewTenant {
   const id = change.id ?? randomUUID()
   return {
     id,
     identifier: `t-${id.slice(0, 13)}`,
     name: 'Acme Inc.',
     status: 'provisioning',
-    placement: { strategy: 'schema', server: 'main', namespace: generateNamespace(id) },
+    placement: { strategy: 'schema', server: 'main', namespace: generateNamespace(id), rowKey: rowKey ?? id },
     metadata: {},
     ...change,
   }
@@ -104,12 +104,13 @@ export function describeTenantStore(name: string, createFixture: () => Promise<S
         }
       })
 
-      it('refuses a taken id, identifier and namespace', async () => {
+      it('refuses a taken id, identifier, namespace and row key', async () => {
         const first = await store.insert(newTenant({ identifier: 'acme' }))
         const clashes = [
           newTenant({ id: first.id }),
           newTenant({ identifier: 'acme' }),
-          newTenant({ placement: first.placement }),
+          newTenant({ placement: { ...first.placement, rowKey: randomUUID() } }),
+          newTenant({ rowKey: first.id }),
         ]
         for (const clash of clashes) {
           await expect(store.insert(clash)).rejects.toMatchObject({ code: 'TENANCY_ERR_TENANT_EXISTS' })
@@ -145,14 +146,21 @@ export function describeTenantStore(name: string, createFixture: () => Promise<S
         ['metadata with half a surrogate pair', { metadata: { text: '\udfff' } }, 'TENANCY_ERR_TENANT_INVALID'],
         [
           'a namespace that needs quotes',
-          { placement: { strategy: 'schema', server: 'main', namespace: 'a"b' } },
+          { placement: { strategy: 'schema', server: 'main', namespace: 'a"b', rowKey: '1' } },
           'TENANCY_ERR_TENANT_INVALID',
         ],
         [
           'an empty server',
-          { placement: { strategy: 'schema', server: '', namespace: 'tabc' } },
+          { placement: { strategy: 'schema', server: '', namespace: 'tabc', rowKey: '1' } },
           'TENANCY_ERR_TENANT_INVALID',
         ],
+        ...['', ' 42', '42\n', '4\u00002', 'a\u0085b', '\ud800', 'x'.repeat(256), 42, null, undefined].map(
+          (rowKey): [string, Record<string, unknown>, string] => [
+            `the row key ${JSON.stringify(rowKey)}`,
+            { placement: { strategy: 'rls', server: 'main', namespace: 'tabc', rowKey } },
+            'TENANCY_ERR_TENANT_INVALID',
+          ],
+        ),
       ])('refuses %s', async (_what, change, code) => {
         await expect(store.insert({ ...newTenant(), ...change })).rejects.toMatchObject({ code })
         expect(await store.count()).toBe(0)
@@ -178,6 +186,60 @@ export function describeTenantStore(name: string, createFixture: () => Promise<S
           }).toThrow(TypeError)
         }
         expect((await store.getById(tenant.id))?.metadata).toMatchObject({ limits: { users: 5 } })
+      })
+    })
+
+    describe('row keys', () => {
+      const taken = { code: 'TENANCY_ERR_TENANT_EXISTS' }
+
+      it('gives back what was stored, as it was written', async () => {
+        for (const rowKey of ['42', '-7', '007', 'acme', 'Acme', "O'Reilly \\ %_", 'é'.repeat(255), '{"a":1}']) {
+          const tenant = await store.insert(newTenant({ rowKey }))
+          expect(tenant.placement.rowKey).toBe(rowKey)
+          expect((await store.getById(tenant.id))?.placement).toEqual(tenant.placement)
+        }
+      })
+
+      it('refuses a key that only looks different from a taken one', async () => {
+        const same = [
+          ['42', '042', '+42', '4_2', '0x2A', '0b101010', '0o52', '42'],
+          ['0', '-0', '00'],
+          [
+            'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeee01',
+            'AAAAAAAA-BBBB-4CCC-8DDD-EEEEEEEEEE01',
+            '{aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeee01}',
+            'aaaaaaaabbbb4ccc8dddeeeeeeeeee01',
+            'aaaa-aaaa-bbbb-4ccc-8ddd-eeee-eeee-ee01',
+          ],
+        ]
+        for (const [first = '', ...others] of same) {
+          await store.insert(newTenant({ rowKey: first }))
+          for (const rowKey of others) await expect(store.insert(newTenant({ rowKey }))).rejects.toMatchObject(taken)
+        }
+        expect(await store.count()).toBe(3)
+      })
+
+      it('lets one of many that insert the same key at once win, however they write it', async () => {
+        const results = await Promise.allSettled(
+          Array.from({ length: 12 }, (_, n) => store.insert(newTenant({ rowKey: `${'0'.repeat(n % 3)}42` }))),
+        )
+        expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+        for (const result of results) if (result.status === 'rejected') expect(result.reason).toMatchObject(taken)
+      })
+
+      it('never gives the key of a purged tenant again; that of a discarded one was never used', async () => {
+        const purged = await store.insert(newTenant({ rowKey: '42' }))
+        for (const step of pathTo.purged) await store.setStatus(purged.id, step)
+        await expect(store.insert(newTenant({ rowKey: '42' }))).rejects.toMatchObject(taken)
+        const discarded = await store.insert(newTenant({ rowKey: '43' }))
+        await store.discard(discarded.id)
+        await store.insert(newTenant({ rowKey: '43' }))
+      })
+
+      it('changes no key', async () => {
+        const { id } = await store.insert(newTenant({ rowKey: '42' }))
+        const change = { rowKey: '43', placement: { rowKey: '43' } } as object
+        expect((await store.update(id, { ...change, name: 'New' })).placement.rowKey).toBe('42')
       })
     })
 

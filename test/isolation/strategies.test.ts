@@ -24,6 +24,7 @@ describe.each(strategies)('the strategy $name', (strategy) => {
       strategy: strategy.name,
       server: 'main',
       namespace: expect.stringMatching(/^t[0-9a-z]{25}$/) as string,
+      rowKey: one.id,
     })
     expect(strategy.place({ ...one, identifier: 'renamed' })).toEqual(strategy.place(one))
     fc.assert(
@@ -35,19 +36,19 @@ describe.each(strategies)('the strategy $name', (strategy) => {
 
   it('[W5] scopes by the stored placement and never derives it again', () => {
     const id = randomUUID()
-    const placement = { strategy: strategy.name, server: 'other', namespace: 'tstored' } as never
+    const placement = { strategy: strategy.name, server: 'other', namespace: 'tstored', rowKey: '42' } as never
     expect(strategy.scope({ id, placement })).toEqual({
       tenantId: id,
       server: 'other',
       namespace: 'tstored',
       strategy: strategy.name,
-      settings: strategy.name === 'rls' ? { 'app.current_tenant': id } : {},
+      settings: strategy.name === 'rls' ? { 'app.current_tenant': '42' } : {},
     })
   })
 
   it('[W53] refuses a tenant that another strategy placed, and one that asks for another', () => {
     for (const other of strategyNames.filter((name) => name !== strategy.name)) {
-      const placement = { strategy: other, server: 'main', namespace: 'tstored' }
+      const placement = { strategy: other, server: 'main', namespace: 'tstored', rowKey: '42' }
       expect(() => strategy.scope({ id: randomUUID(), placement })).toThrow(unsupported)
       expect(() => strategy.place({ ...tenant(), strategy: other })).toThrow(unsupported)
     }
@@ -84,7 +85,7 @@ describe('the hybrid', () => {
   it('[W53] takes a strategy that is asked for, if it is configured', () => {
     expect(hybrid.place({ ...tenant(), strategy: 'schema' }).strategy).toBe('schema')
     expect(() => hybrid.place({ ...tenant(), strategy: 'database' })).toThrow(unsupported)
-    const placement = { strategy: 'prefix', server: 'main', namespace: 'tstored' } as const
+    const placement = { strategy: 'prefix', server: 'main', namespace: 'tstored', rowKey: '42' } as const
     expect(() => hybrid.scope({ id: randomUUID(), placement })).toThrow(unsupported)
   })
 

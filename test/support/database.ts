@@ -83,9 +83,9 @@ export function schemaScope(): Scope {
   return placedScope(namespaceStrategy('schema'))
 }
 
-/** The scope of a new tenant under this strategy. */
-export function placedScope(strategy: IsolationStrategy): Scope {
-  const tenant = { id: randomUUID(), identifier: 'tenant', metadata: {} }
+/** The scope of a new tenant under this strategy, whose rows carry `rowKey`. */
+export function placedScope(strategy: IsolationStrategy, rowKey?: string): Scope {
+  const tenant = { id: randomUUID(), identifier: 'tenant', metadata: {}, rowKey }
   return strategy.scope({ id: tenant.id, placement: strategy.place(tenant) })
 }
 

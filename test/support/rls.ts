@@ -1,6 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { sql } from 'drizzle-orm'
-import { drizzle } from 'drizzle-orm/node-postgres'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import type { Migration } from '../../src/contracts/migrator.ts'
@@ -32,17 +30,18 @@ export interface RlsBed {
   rows(tenant: Scope, text: string): Promise<Record<string, unknown>[]>
 }
 
-/** Makes {@link RlsBed} with `statements` run in it. */
+/** Makes {@link RlsBed} with `statements` run in it; the rows of its tenants carry their ids, or `keys`. */
 export async function rlsBed(
   database: TestDatabase,
   statements: readonly string[],
-  options: Parameters<typeof testServer>[1] = {},
+  { keys = [], ...options }: Parameters<typeof testServer>[1] & { readonly keys?: readonly string[] } = {},
 ): Promise<RlsBed> {
   const schema = `rls_${randomUUID().slice(0, 8)}`
   const shared = { ...sharedSchemas, rlsSchema: schema }
   const server = testServer(database, { strategies: ['rls'], shared, ...options })
   await server.open()
-  const [a, b, first] = [placedScope(rlsStrategy()), placedScope(rlsStrategy()), migrationOf(...statements)]
+  const [a, b] = [placedScope(rlsStrategy(), keys[0]), placedScope(rlsStrategy(), keys[1])]
+  const first = migrationOf(...statements)
   const migrate = (...more: readonly Migration[]) =>
     migrateNamespace({ server, scope: a, migrations: [first, ...more] })
   await migrate()
@@ -53,8 +52,15 @@ export async function rlsBed(
     a,
     b,
     migrate,
-    rows: async (tenant, text) =>
-      (await drizzle({ client: server.client(tenant, open) as never }).execute(sql.raw(text))).rows,
+    rows: queryOver(server),
+  }
+}
+
+/** Runs statements as they are, each for a tenant, on either driver. */
+export function queryOver(server: DatabaseServer): RlsBed['rows'] {
+  return async (tenant, text) => {
+    const client = server.client(tenant, open) as { query(text: string): Promise<{ rows: Record<string, unknown>[] }> }
+    return (await client.query(text)).rows
   }
 }
 

@@ -1,5 +1,5 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
-import type { Scope } from '../../contracts/isolation.ts'
+import { type Scope, TENANT_SETTING } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import type { SharedTables } from '../../contracts/shared-tables.ts'
 import type { StrategyName } from '../../contracts/tenant.ts'
@@ -8,6 +8,7 @@ import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 import type { SharedSchema } from './rls/catalogue.ts'
 import { protect } from './rls/protect.ts'
+import { assertRowKeyFits } from './rls/row-key-fit.ts'
 import { refuseMisuse } from './shared/misuse.ts'
 
 /** Drizzle's own journal table, so that a schema migrated by drizzle before stays known. */
@@ -59,10 +60,15 @@ export async function openNamespaceSession(
     ...(rights.sharedTables !== undefined && { locks: namesSchema(rights.sharedTables.schema) }),
     grants: (schema, role) => grants(schema, role, scope.strategy),
     async seal() {
-      if (scope.strategy === 'rls') await protect(query, sharedSchemaOf(layout, rights))
+      if (scope.strategy === 'rls') await sealRows(query, scope, sharedSchemaOf(layout, rights))
       if (rights.sharedTables !== undefined) await refuseMisuse(query, layout, rights.sharedTables, rights.servingRole)
     },
   })
+}
+
+async function sealRows(query: Query, { settings }: Scope, at: SharedSchema): Promise<void> {
+  await protect(query, at)
+  await assertRowKeyFits(query, at, settings[TENANT_SETTING] ?? '')
 }
 
 function namesSchema(schema: string): (statement: string) => boolean {

@@ -68,6 +68,7 @@ describe('what a table lacks', () => {
   const bare: SharedTable = {
     name: 'items',
     kind: 'r',
+    exact: true,
     enabled: false,
     forced: false,
     type: 'uuid',

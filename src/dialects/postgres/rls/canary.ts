@@ -5,7 +5,10 @@ import { inspect } from './findings.ts'
 
 type Query = AdminConnection['query']
 
-/** A table of ours in the shared schema, protected like every other; rows in it never outlive their transaction. */
+/**
+ * A table of ours in the shared schema, protected like every other; rows in it never outlive their transaction. Its tenant
+ * is a text, which holds every row key.
+ */
 export const CANARY = '__tenancy_canary'
 
 /** Makes the canary if it is not there. One that is there is left as it is: to verify is not to repair. */
@@ -13,7 +16,7 @@ export async function ensureCanary(query: Query, at: SharedSchema): Promise<void
   if (await hasCanary(query, at)) return
   const [full, tenant] = [canaryName(at), quoteIdentifier(at.column)]
   await query(
-    `create table ${full} (${tenant} uuid, id integer, parent integer, primary key (${tenant}, id), foreign key (${tenant}, parent) references ${full})`,
+    `create table ${full} (${tenant} text, id integer, parent integer, primary key (${tenant}, id), foreign key (${tenant}, parent) references ${full})`,
   )
   for (const { object, repair } of await inspect(query, at)) {
     if (object === CANARY) for (const statement of repair) await query(statement)
@@ -49,9 +52,9 @@ export function attempts(at: SharedSchema): readonly Attempt[] {
     read: `select from ${full}`,
     update: `update ${full} set id = id + 1 returning 1`,
     delete: `delete from ${full} returning 1`,
-    insert: `insert into ${full} (${tenant}, id) values ($1::uuid, 2)`,
-    upsert: `insert into ${full} (${tenant}, id) values ($1::uuid, 1) on conflict (${tenant}, id) do update set id = 3`,
-    move: `update ${full} set ${tenant} = $1::uuid where id = 4 returning 1`,
+    insert: `insert into ${full} (${tenant}, id) values ($1::text, 2)`,
+    upsert: `insert into ${full} (${tenant}, id) values ($1::text, 1) on conflict (${tenant}, id) do update set id = 3`,
+    move: `update ${full} set ${tenant} = $1::text where id = 4 returning 1`,
   }
   const reads = (as: Attempt['as'], expected: number): Attempt[] =>
     (['read', 'update', 'delete'] as const).map((verb) => ({

@@ -33,6 +33,8 @@ export interface SharedTable {
   readonly forced: boolean
   /** Type of the tenant column; null when there is none. */
   readonly type: string | null
+  /** Whether different texts are different tenants: not so under a collation that folds case or accents. */
+  readonly exact: boolean
   readonly required: boolean | null
   readonly default: string | null
   /** Whether an index begins with the tenant column; a partition gets its parent's. */
@@ -50,7 +52,8 @@ export interface SharedTable {
 export function sharedTables(query: Query, at: SharedSchema): Promise<SharedTable[]> {
   return query<SharedTable>(
     `select c.relname::text as name, c.relkind::text as kind, c.relrowsecurity as enabled, c.relforcerowsecurity as forced,
-       a.atttypid::regtype::text as type, a.attnotnull as required,
+       a.atttypid::regtype::text as type,
+       coalesce((select k.collisdeterministic from pg_catalog.pg_collation k where k.oid = a.attcollation), true) as exact, a.attnotnull as required,
        (select pg_catalog.pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d where d.adrelid = c.oid and d.adnum = a.attnum) as default,
        c.relispartition or exists (select from pg_catalog.pg_index i
          where i.indrelid = c.oid and i.indkey[0] = a.attnum and i.indpred is null and i.indisvalid) as indexed,

@@ -19,6 +19,10 @@ export function tableFindings(table: SharedTable, { schema, column, role }: Shar
     const detail = `the column ${column} of the table ${name} is ${type}; it can be ${TENANT_TYPES.join(', ')}`
     return [lacking(name, 'tenant column', detail)]
   }
+  if (!table.exact) {
+    const detail = `the collation of ${column} of the table ${name} takes different tenants for the same one`
+    return [lacking(name, 'tenant column', detail)]
+  }
   const full = `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`
   const tenant = quoteIdentifier(column)
   const alter = (change: string) => [`alter table ${full} ${change}`]

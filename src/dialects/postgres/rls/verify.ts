@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomInt, randomUUID } from 'node:crypto'
 import type { AdminConnection, DatabaseServer } from '../../../contracts/dialect.ts'
 import { type Scope, TENANT_SETTING } from '../../../contracts/isolation.ts'
 import { checkBaseline } from '../baseline.ts'
@@ -6,7 +6,7 @@ import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { lockNamespace, markOf, schemaMark, sharedSchemaOf } from '../namespace-session.ts'
 import { quoteIdentifier } from '../quote.ts'
 import { type Attempt, attempts, canaryRow, ensureCanary, hasCanary } from './canary.ts'
-import { type SharedSchema, sharedTables } from './catalogue.ts'
+import { type SharedSchema, type SharedTable, sharedTables } from './catalogue.ts'
 import { type Finding, inspect, RULES } from './findings.ts'
 
 /** One thing that was asked. */
@@ -121,6 +121,24 @@ async function settingFaults(server: Server, scope: Scope): Promise<string[]> {
 /** The tables of which a tenant without any row, or nobody, sees one. */
 async function visibleTables(server: Server, stranger: Scope, at: SharedSchema): Promise<string[]> {
   const tables = (await sharedTables(server.admin.query, at)).filter(({ granted }) => granted || at.role === null)
+  const [numbers, texts] = [tables.filter(isNumbered), tables.filter((table) => !isNumbered(table))]
+  const settings = { [TENANT_SETTING]: String(-randomInt(1, 2 ** 31)) }
+  return [
+    ...(await visibleAmong(server, stranger, at, texts)),
+    ...(await visibleAmong(server, { ...stranger, settings }, at, numbers)),
+  ]
+}
+
+function isNumbered({ type }: SharedTable): boolean {
+  return type === 'integer' || type === 'bigint'
+}
+
+async function visibleAmong(
+  server: Server,
+  stranger: Scope,
+  at: SharedSchema,
+  tables: readonly SharedTable[],
+): Promise<string[]> {
   const shown = (name: string, i: number) =>
     `select ${i} as i where exists (select from ${quoteIdentifier(at.schema)}.${quoteIdentifier(name)})`
   if (tables.length === 0) return []
