@@ -59,7 +59,11 @@ export function userProject(files: Readonly<Record<string, string>>, drizzle: Co
   }
   const orm = join(root, 'node_modules/drizzle-orm-v1')
   const v1 = { 'drizzle-orm': [`${orm}/index.d.ts`], 'drizzle-orm/*': [`${orm}/*.d.ts`] }
-  const paths = { 'fastify-tenancy': [join(root, 'src/index.ts')], ...(drizzle === '1.0' && v1) }
+  const own = {
+    'fastify-tenancy': [join(root, 'src/index.ts')],
+    'fastify-tenancy/*': [join(root, 'src/*.ts')],
+  }
+  const paths = { ...own, ...(drizzle === '1.0' && v1) }
   const compilerOptions = { rootDir: '/', noEmit: true, rewriteRelativeImportExtensions: false, paths }
   const config = { extends: join(root, 'tsconfig.json'), compilerOptions, include: ['*.ts'] }
   const all = { ...files, 'package.json': '{ "type": "module" }', 'tsconfig.json': JSON.stringify(config) }

@@ -1,8 +1,9 @@
 import { sql } from 'drizzle-orm'
-import { integer, pgTable, text } from 'drizzle-orm/pg-core'
+import { foreignKey, integer, pgTable, primaryKey, text, unique } from 'drizzle-orm/pg-core'
 import type { FastifyInstance } from 'fastify'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { createMemoryTenantStore, type TenancyOptions } from '../../src/index.ts'
+import { tenantKeys } from '../../src/tenant-keys.ts'
 import { db, migrationsOf } from '../faults/fixture.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
@@ -10,10 +11,16 @@ import { as, tenantApp } from '../support/app.ts'
 import { asSuperuser, baselineDatabase } from '../support/database.ts'
 
 /** As an application has it that counted its customers before it had this library. */
-const invoices = pgTable('invoices', {
-  id: integer('id').notNull(),
-  title: text('title').notNull(),
-})
+const { tenantId, tenantPrimaryKey } = tenantKeys({ integer, primaryKey, foreignKey, unique, sql })
+const invoices = pgTable(
+  'invoices',
+  {
+    tenantId: tenantId(),
+    id: integer('id').notNull(),
+    title: text('title').notNull(),
+  },
+  (t) => [tenantPrimaryKey(t, { columns: [t.id] })],
+)
 const created = 'create table "invoices" ("tenant_id" integer not null, "id" integer not null, "title" text not null)'
 
 describeWith(['postgres18'], 'tenants with row keys', ({ postgres18 }) => {
@@ -32,7 +39,7 @@ describeWith(['postgres18'], 'tenants with row keys', ({ postgres18 }) => {
       ...options,
     })
     app.get('/invoices', () => db().select({ id: invoices.id, title: invoices.title }).from(invoices))
-    app.post('/invoices', () => db().execute(sql`insert into invoices (id, title) values (9, 'new')`))
+    app.post('/invoices', () => db().insert(invoices).values({ id: 9, title: 'new' }))
     await app.ready()
     onTestFinished(() => app.close())
     return app

@@ -1,7 +1,7 @@
+import { currentTenant } from '../../../src/dialects/postgres/rls/current-tenant.ts'
 import { describe, expect, it } from 'vitest'
 import {
   createPolicy,
-  currentTenant,
   isSameExpression,
   TENANT_TYPES,
   tenantPolicies,

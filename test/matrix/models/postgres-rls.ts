@@ -10,16 +10,17 @@ import {
   primaryKey,
   serial,
   text,
+  unique,
   uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core'
+import { tenantKeys } from '../../../src/tenant-keys.ts'
 import type { ModelStatements } from './model.ts'
 
 /** The same model for tenants that share tables: every key begins with the tenant. */
 export const mood = pgEnum('mood', ['calm', 'busy'])
 
-const tenantId = () =>
-  uuid('tenant_id').notNull().default(sql`(nullif(current_setting('app.current_tenant', true), ''))::uuid`)
+const { tenantId, tenantPrimaryKey, tenantForeignKey } = tenantKeys({ uuid, primaryKey, foreignKey, unique, sql })
 
 export const authors = pgTable(
   'authors',
@@ -31,8 +32,8 @@ export const authors = pgTable(
     bossId: integer('boss_id'),
   },
   (table) => [
-    primaryKey({ columns: [table.tenantId, table.id] }),
-    foreignKey({ columns: [table.tenantId, table.bossId], foreignColumns: [table.tenantId, table.id] }),
+    tenantPrimaryKey(table, { columns: [table.id] }),
+    tenantForeignKey(table, { columns: [table.bossId], foreignTable: table, foreignColumns: [table.id] }),
     uniqueIndex('authors_name_key').on(table.tenantId, table.name),
     check('authors_name_not_empty', sql`${table.name} <> ''`),
   ],
@@ -48,10 +49,11 @@ export const books = pgTable(
     price: integer('price').notNull().default(0),
   },
   (table) => [
-    primaryKey({ columns: [table.tenantId, table.id] }),
-    foreignKey({
-      columns: [table.tenantId, table.authorId],
-      foreignColumns: [authors.tenantId, authors.id],
+    tenantPrimaryKey(table, { columns: [table.id] }),
+    tenantForeignKey(table, {
+      columns: [table.authorId],
+      foreignTable: authors,
+      foreignColumns: [authors.id],
     }).onDelete('cascade'),
     index('books_author_idx').on(table.tenantId, table.authorId),
     uniqueIndex('books_title_key').on(table.tenantId, table.title),
@@ -62,7 +64,7 @@ export const cheapBooks = pgView('cheap_books', { id: integer('id'), title: text
   .with({ securityInvoker: true })
   .as(sql`select "id", "title" from ${books} where ${books.price} < 10`)
 
-const TENANT = `"tenant_id" uuid DEFAULT (nullif(current_setting('app.current_tenant', true), ''))::uuid NOT NULL`
+const TENANT = `"tenant_id" uuid DEFAULT cast(nullif(current_setting('app.current_tenant', true), '') as uuid) NOT NULL`
 
 /** What drizzle-kit generates for it. */
 export const statements: ModelStatements = [

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { TENANT_SETTING } from '../../../contracts/isolation.ts'
-import { quoteIdentifier, quoteLiteral } from '../quote.ts'
+import { quoteIdentifier } from '../quote.ts'
+import { currentTenant } from './current-tenant.ts'
 
 /** Types that a tenant column may have. */
 export const TENANT_TYPES = ['uuid', 'text', 'character varying', 'integer', 'bigint'] as const
@@ -16,14 +16,6 @@ export interface TenantPolicy {
 
 /** What the names of our policies begin with. */
 export const POLICY_PREFIX = 'tenancy_'
-
-/**
- * The current tenant in the type of the column; null without one. After a transaction-local setting has ended its value
- * is empty and not null, hence `nullif`.
- */
-export function currentTenant(type: string): string {
-  return `(nullif(current_setting(${quoteLiteral(TENANT_SETTING)}, true), ''))::${type}`
-}
 
 /**
  * One permissive policy, without which nothing is visible, and one restrictive, which no other policy can widen. The

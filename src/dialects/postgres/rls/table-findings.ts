@@ -1,9 +1,9 @@
 import { quoteIdentifier } from '../quote.ts'
 import type { SharedSchema, SharedTable, StoredPolicy } from './catalogue.ts'
 import type { Finding } from './findings.ts'
+import { currentTenant } from './current-tenant.ts'
 import {
   createPolicy,
-  currentTenant,
   isSameExpression,
   POLICY_PREFIX,
   TENANT_TYPES,
