@@ -61,8 +61,9 @@ const prefixPath = /^(\/(?!\.{1,2}(\/|$))[A-Za-z0-9._~-]+)+\/?$/
 const schemaName = /^(?!pg_|public$|information_schema$|t[0-9a-z]{25}$)[a-z_][a-z0-9_]{0,62}$/
 /** The URLs that `databaseUrl` may have. */
 export const urlForms =
-  '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `file:<path>` (SQLite), `pglite:memory` or `pglite:<folder>`'
-const adminUrlForms = '`postgres://…`, `postgresql://…`, `mysql://…` or `mariadb://…`'
+  '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `mssql://…`, `sqlserver://…`, `file:<path>` (SQLite), `pglite:memory` or `pglite:<folder>`'
+const adminUrlForms =
+  '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `mssql://…` or `sqlserver://…`'
 const inPassword = 'in the password, write @ : / ? # % as %40 %3A %2F %3F %23 %25'
 const serverName = /^(?!main$)[a-z][a-z0-9_-]{0,62}$/
 const schemaRange =
@@ -135,7 +136,7 @@ export const configSchema = z.object({
   ),
   schema: record<Readonly<Record<string, unknown>>>(
     'object',
-    'Your tables: `import * as schema`. Required for `sharedTables` and where names are written into the SQL: `prefix` everywhere, all of MySQL.',
+    'Your tables: `import * as schema`. Required for `sharedTables` and where names are written into the SQL: `prefix` everywhere, all of MySQL and SQL Server.',
   ),
   sharedTables: list(
     [],
@@ -290,13 +291,18 @@ export const configSchema = z.object({
     'PostgreSQL schema of the extensions that tenants may use. The serving role cannot create there.',
   ),
   registrySchema: text('tenancy', schemaName, schemaRange, 'PostgreSQL schema of the registry of tenants.'),
-  rlsSchema: text('rls', schemaName, schemaRange, 'PostgreSQL schema of the tables that tenants share under `rls`.'),
-  prefixSchema: text('prefixed', schemaName, schemaRange, 'PostgreSQL schema of the tables of tenants under `prefix`.'),
+  rlsSchema: text('rls', schemaName, schemaRange, 'Schema of the tables that tenants share under `rls`.'),
+  prefixSchema: text(
+    'prefixed',
+    schemaName,
+    schemaRange,
+    'Schema of the tables of tenants under `prefix`, on PostgreSQL and SQL Server.',
+  ),
   tenantColumn: text(
     'tenant_id',
     /^[a-z_][a-z0-9_]{0,62}$/,
     'a-z, 0-9 and _, at most 63',
-    'Column that says whose a row is, under `rls`. Of type uuid or text; its values are tenant ids.',
+    'Column that says whose a row is, under `rls`. Of type uuid or text (SQL Server: uniqueidentifier, nvarchar or varchar); its values are tenant ids.',
   ),
   tenantStore: record<TenantStore>('TenantStore', 'Your own registry of tenants. Default: tables in `registrySchema`.'),
   reservedIdentifiers: list(
@@ -384,7 +390,7 @@ function isAnyUrl(url: string): boolean {
 }
 
 function isServerUrl(url: string): boolean {
-  return isPostgresUrl(url) || isMysqlUrl(url)
+  return isPostgresUrl(url) || isMysqlUrl(url) || isMssqlUrl(url)
 }
 
 /** A URL with a part that may be a piece of its password is refused: it would be sent to a host nobody meant. */
@@ -411,17 +417,37 @@ export function isMysql(url: string): boolean {
   return /^(mysql|mariadb):\/\//.test(url)
 }
 
+const mssqlParameters = ['encrypt', 'trustServerCertificate']
+
+function isMssqlUrl(url: string): boolean {
+  if (!isMssql(url) || /%(?![\da-f]{2})/i.test(url)) return false
+  const parsed = parseUrl(url)
+  if (parsed === undefined || parsed.hash !== '' || parsed.hostname === '' || /[,\\]/.test(parsed.hostname))
+    return false
+  // The database is where every connection is; without it that would be the login's own default.
+  if (!/^\/[^/]+$/.test(parsed.pathname)) return false
+  return [...parsed.searchParams].every(
+    ([name, value]) => mssqlParameters.includes(name) && ['true', 'false'].includes(value),
+  )
+}
+
+/** Whether a URL is that of a SQL Server. */
+export function isMssql(url: string): boolean {
+  return /^(mssql|sqlserver):\/\//.test(url)
+}
+
 /** Whether a URL is that of a SQLite file. What else it must be is told when it is opened. */
 export function isFile(url: string): boolean {
   return url.startsWith('file:')
 }
 
 /** The kinds of databases. Those of one kind take the same tables and the same Drizzle driver. */
-export type DatabaseKind = 'postgres' | 'mysql' | 'sqlite' | 'pglite'
+export type DatabaseKind = 'postgres' | 'mysql' | 'mssql' | 'sqlite' | 'pglite'
 
 /** The kind of the database that a URL of the configuration leads to. */
 export function databaseKind(url: string): DatabaseKind {
   if (isMysql(url)) return 'mysql'
+  if (isMssql(url)) return 'mssql'
   if (isFile(url)) return 'sqlite'
   return url.startsWith('pglite:') ? 'pglite' : 'postgres'
 }

@@ -95,7 +95,7 @@ function placeOf(url: string): string {
   const parsed = parseUrl(url)
   if (parsed === undefined) return url
   const kind = databaseKind(url)
-  const port = parsed.port || { postgres: '5432', mysql: '3306' }[kind as 'postgres' | 'mysql']
+  const port = parsed.port || { postgres: '5432', mysql: '3306', mssql: '1433' }[kind as 'postgres' | 'mysql' | 'mssql']
   const socket = parsed.searchParams.get('host') ?? parsed.searchParams.get('socketPath')
   return JSON.stringify([kind, socket ?? parsed.hostname.toLowerCase(), port, parsed.pathname])
 }

@@ -1,7 +1,8 @@
 import type { TenancyConfig } from './config.ts'
 import type { DatabaseServer } from './contracts/dialect.ts'
 import type { SharedTables } from './contracts/shared-tables.ts'
-import { isFile, isMysql } from './config-schema.ts'
+import { isFile, isMssql, isMysql } from './config-schema.ts'
+import { createMssqlServer } from './dialects/mssql/drivers/mssql-server.ts'
 import { createMysqlServer } from './dialects/mysql/drivers/mysql-server.ts'
 import { createPgServer } from './dialects/postgres/drivers/pg-server.ts'
 import { createPgliteServer } from './dialects/postgres/drivers/pglite-server.ts'
@@ -53,6 +54,20 @@ function openServer(config: TenancyConfig, onStatement: ((text: string) => void)
       url,
       adminUrl: config.adminDatabaseUrl.reveal(),
       strategies: askedStrategies(config),
+      poolSize: config.databasePoolSize,
+      maxOverflow: config.databaseMaxOverflow,
+      poolTimeout: config.databasePoolTimeout,
+      poolRecycle: config.databasePoolRecycle,
+      closeTimeout: config.closeTimeoutSeconds,
+      onStatement,
+    })
+  }
+  if (isMssql(url)) {
+    return createMssqlServer({
+      url,
+      adminUrl: config.adminDatabaseUrl.reveal(),
+      strategies: askedStrategies(config),
+      shared: config,
       poolSize: config.databasePoolSize,
       maxOverflow: config.databaseMaxOverflow,
       poolTimeout: config.databasePoolTimeout,

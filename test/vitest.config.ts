@@ -14,12 +14,18 @@ export default defineConfig({
     coverage: {
       provider: 'v8',
       include: ['src/**'],
+      // What only runs on a SQL Server, which neither a developer's machine nor CI may have: the suites say so.
+      exclude: process.env['TENANCY_TEST_MSSQL_URL'] ? [] : ['src/dialects/mssql/drivers/**'],
       reporter: ['text-summary'],
       thresholds: { lines: 95 },
     },
     projects: [
       {
         extends: true,
+        // 0.45 has no SQL Server. Node says so when that is imported; Vite would when it reads the import.
+        resolve: {
+          alias: [{ find: /^drizzle-orm\/node-mssql$/, replacement: `${root}test/support/no-such-entry.ts` }],
+        },
         test: { name: 'drizzle-0.45', include: ['test/**/*.test.ts'] },
       },
       {

@@ -37,6 +37,12 @@ export interface DdlRules {
   readonly qualifiesRenamed: boolean
   /** Whether types, sequences and policies can be of the user's own. Default: no. */
   readonly namedTypes?: boolean
+  /** Whether statements can follow each other without a semicolon. Default: no. */
+  readonly unseparated?: boolean
+  /** Whether ALTER COLUMN is followed by the column's type. Default: no. */
+  readonly altersByType?: boolean
+  /** Whether `EXEC sp_rename` renames, which takes names in strings. Default: no. */
+  readonly renamesByProcedure?: boolean
   /** Whether later migrations name a constraint that was made without a name (`orders_pkey`). Default: no. */
   readonly namesConstraints?: boolean
 }

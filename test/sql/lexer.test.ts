@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { leadingKeyword, tokenize } from '../../src/sql/lexer.ts'
 import { quotedNames } from '../../src/sql/quoted-names.ts'
 import { identifierName } from '../../src/sql/token.ts'
-import { mysqlProfile, postgresProfile, sqliteProfile } from './profiles.ts'
+import { mssqlProfile, mysqlProfile, postgresProfile, sqliteProfile } from './profiles.ts'
 
 /* PostgreSQL's rules have a test of their own, test/dialects/postgres/lexer.test.ts. */
 
@@ -170,6 +170,7 @@ describe.each([
   ['PostgreSQL', postgresProfile],
   ['MySQL', mysqlProfile],
   ['SQLite', sqliteProfile],
+  ['SQL Server', mssqlProfile],
 ])('%s', (_, profile) => {
   const piece = fc.oneof(
     fc.string({ maxLength: 8 }),

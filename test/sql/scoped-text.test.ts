@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { prefixedName } from '../../src/sql/naming.ts'
 import { quotedNames } from '../../src/sql/quoted-names.ts'
 import { createTextScoper } from '../../src/sql/scoped-text.ts'
-import { mysqlProfile, postgresProfile, sqliteProfile } from './profiles.ts'
+import { mssqlProfile, mysqlProfile, postgresProfile, sqliteProfile } from './profiles.ts'
 
 const schema = { qualifier: ['acme'], prefix: '' }
 const prefix = { qualifier: ['shared'], prefix: 't1__' }
@@ -41,6 +41,19 @@ describe('quotedNames', () => {
     ['select $$ `yes` $$', ['yes']],
   ])('of MySQL: %s', (sql, expected) => {
     expect(names(sql, mysqlProfile)).toEqual(expected)
+  })
+
+  it.each([
+    ['select [a], \'no [b]\', [c]]d], "e""f"', ['a', 'c]d', 'e"f']],
+    ["select 'back\\', [yes]", ['yes']],
+    ["select N'it''s [no]', [yes]", ['yes']],
+    ['/* [no] /* [no] */ [no] */ select [yes]', ['yes']],
+    ['-- [no]\nselect [yes]', ['yes']],
+    ['select $$ [yes] $$, $1', ['yes']],
+    ['select [not closed', []],
+    ["select [it's], 'no [b]'", ["it's"]],
+  ])('of SQL Server: %s', (sql, expected) => {
+    expect(names(sql, mssqlProfile)).toEqual(expected)
   })
 
   it('of SQLite, in all its quotes', () => {

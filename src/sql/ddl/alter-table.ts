@@ -114,8 +114,16 @@ function readAlter(reader: Reader, table: string): void {
   reader.plainName()
   // libSQL: ALTER COLUMN x TO x text …
   if (reader.take('to')) return readColumn(reader, table)
+  if (reader.profile.ddl.altersByType === true) return readColumnType(reader)
   if (reader.take('set', 'data', 'type') || reader.take('type')) readType(reader)
   else if (!['set', 'drop', 'add', 'restart', 'reset'].includes(reader.word())) reader.refuse()
+  readExpression(reader)
+}
+
+/** `ALTER COLUMN x int NOT NULL`. */
+function readColumnType(reader: Reader): void {
+  if (reader.is('add') || reader.is('drop')) reader.next()
+  reader.plainName()
   readExpression(reader)
 }
 

@@ -1,5 +1,6 @@
 import { DdlRefusal } from '../../contracts/migrator.ts'
 import type { Reader } from './reader.ts'
+import { refuseNextStatement } from './next-statement.ts'
 import { nameInString } from './written-names.ts'
 import { readType } from './types.ts'
 
@@ -10,7 +11,7 @@ const CASTS = new Set(['cast', 'try_cast', 'convert'])
 const LOOKUPS = new Set(['nextval', 'currval', 'setval', 'pg_get_serial_sequence'])
 /** Functions that look objects up in ways that cannot be followed, run SQL in a string, or reach out of the database. */
 const REFUSED_FUNCTIONS =
-  /^(?:to_reg\w+|\w+_to_xml\w*|dblink\w*|set_config|pg_read\w*|lo_\w+|load_extension|load_file|readfile|writefile|edit|fts3_tokenizer|pragma_\w+|lastval|nextval|currval|setval|pg_get_serial_sequence)$/
+  /^(?:to_reg\w+|\w+_to_xml\w*|dblink\w*|set_config|pg_read\w*|lo_\w+|load_extension|load_file|open(?:rowset|query|datasource)|readfile|writefile|edit|fts3_tokenizer|pragma_\w+|lastval|nextval|currval|setval|pg_get_serial_sequence)$/
 /** Types whose text names an object. Text search configurations are nobody's. */
 const LOOKUP_TYPES = /^reg(?:class|type|proc|procedure|oper|operator|namespace|role|collation)$/
 /** Reserved words that begin something that is read elsewhere: here they would hide a name. */
@@ -147,6 +148,7 @@ function readLookup(reader: Reader, name: string): boolean {
 
 /** An unquoted word: a column, a function, or a keyword after which a name stands. */
 function readKeyword(reader: Reader, word: string): void {
+  refuseNextStatement(reader)
   const { opener } = reader.next()
   switch (word) {
     case 'references':

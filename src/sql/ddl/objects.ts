@@ -5,11 +5,15 @@ import { readCreateTable } from './tables.ts'
 import { readAlterTable } from './alter-table.ts'
 import { readType } from './types.ts'
 
+/** What may stand between CREATE and INDEX. */
+const INDEX_KINDS = new Set(['unique', 'fulltext', 'spatial', 'clustered', 'nonclustered'])
+
 /** CREATE, behind the word. */
 export function readCreate(reader: Reader): void {
   reader.take('or', 'replace')
   if (reader.take('unlogged', 'table') || reader.take('table')) return readCreateTable(reader)
-  if (['unique', 'fulltext', 'spatial'].includes(reader.word()) && reader.word(1) === 'index') reader.next()
+  while (INDEX_KINDS.has(reader.word()) && (INDEX_KINDS.has(reader.word(1)) || reader.word(1) === 'index'))
+    reader.next()
   if (reader.take('index')) return readCreateIndex(reader)
   readViewOptions(reader)
   const materialized = reader.take('materialized')
@@ -103,9 +107,17 @@ function readCreateView(reader: Reader): void {
   reader.object()
   if (reader.is('(')) readParentheses(reader)
   if (reader.take('using')) reader.plainName()
-  if (reader.take('with')) readParentheses(reader)
+  readViewAttributes(reader)
   reader.expect('as')
   readViewQuery(reader)
+}
+
+/** `WITH (security_barrier = true)`, or `WITH SCHEMABINDING, ENCRYPTION`. */
+function readViewAttributes(reader: Reader): void {
+  if (!reader.take('with')) return
+  if (reader.is('(')) return readParentheses(reader)
+  do reader.plainName()
+  while (reader.take(','))
 }
 
 /** `(select …) WITH NO DATA`, `select … WITH LOCAL CHECK OPTION`. */
@@ -118,6 +130,7 @@ function readViewQuery(reader: Reader): void {
 function readAlterView(reader: Reader): void {
   reader.skipFillers()
   reader.object()
+  if (reader.profile.ddl.unseparated === true) readViewAttributes(reader)
   if (reader.take('as')) return readViewQuery(reader)
   readChange(reader)
 }

@@ -106,7 +106,7 @@ function readBody(reader: Reader, tables: boolean): void {
       inTables = true
       continue
     }
-    if (word === 'join' || word === 'straight_join') {
+    if (word === 'join' || word === 'straight_join' || isApply(reader)) {
       reader.next()
       readTable(reader)
       continue
@@ -116,6 +116,11 @@ function readBody(reader: Reader, tables: boolean): void {
     if (FROM_ENDERS.has(word) || isWindow(reader) || isOnDuplicate(reader)) inTables = false
     readPart(reader)
   }
+}
+
+/** `CROSS APPLY`, `OUTER APPLY`. */
+function isApply(reader: Reader): boolean {
+  return reader.is('apply') && ['cross', 'outer'].includes(reader.word(-1))
 }
 
 function isWindow(reader: Reader): boolean {

@@ -2,6 +2,7 @@ import { DdlRefusal } from '../../contracts/migrator.ts'
 import type { Naming } from '../naming.ts'
 import type { SqlProfile } from '../profile.ts'
 import { type Lexeme, reads } from './lexemes.ts'
+import { beginsStatement } from './next-statement.ts'
 import type { SharedNames } from './shared-names.ts'
 import { objectName, ownName } from './written-names.ts'
 
@@ -113,6 +114,7 @@ export class Reader {
   plainName(): Lexeme & { readonly name: string } {
     const lexeme = this.peek()
     if (lexeme?.name === undefined) this.refuse()
+    if (this.profile.ddl.unseparated === true && beginsStatement(lexeme.word)) this.refuse()
     this.#at++
     return { ...lexeme, name: lexeme.name }
   }

@@ -2,6 +2,7 @@ import { readRest } from './expressions.ts'
 import type { Lexeme } from './lexemes.ts'
 import { readAlter, readComment, readCreate, readDrop, readRenameTables } from './objects.ts'
 import { readQuery, readWrite } from './queries.ts'
+import { readRenameCall } from './rename-call.ts'
 import { type Dialect, type Edit, Reader } from './reader.ts'
 
 /** Settings of SQLite that name nothing. */
@@ -38,7 +39,8 @@ function readDefinition(reader: Reader, verb: string): void {
   if (verb === '') reader.refuse()
   reader.next()
   refuseRoutine(reader, verb)
-  if (verb === 'create') readCreate(reader)
+  if (reader.profile.ddl.renamesByProcedure === true && (verb === 'exec' || verb === 'execute')) readRenameCall(reader)
+  else if (verb === 'create') readCreate(reader)
   else if (verb === 'alter') readAlter(reader)
   else if (verb === 'drop') readDrop(reader)
   else if (verb === 'rename') readRenameTables(reader)

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Naming } from '../../../src/sql/naming.ts'
 import type { SqlProfile } from '../../../src/sql/profile.ts'
-import { mysqlProfile, postgresProfile, sqliteProfile } from '../profiles.ts'
+import { mssqlProfile, mysqlProfile, postgresProfile, sqliteProfile } from '../profiles.ts'
+import * as mssql from './kit-mssql.ts'
 import * as mysql from './kit-mysql.ts'
 import * as postgres from './kit-postgres.ts'
 import * as sqlite from './kit-sqlite.ts'
@@ -17,6 +18,7 @@ const databases: readonly (readonly [string, SqlProfile, readonly string[], read
   ['PostgreSQL', postgresProfile, every(postgres), ['shared']],
   ['MySQL', mysqlProfile, every(mysql), ['shared']],
   ['SQLite', sqliteProfile, every(sqlite), []],
+  ['SQL Server', mssqlProfile, every(mssql), ['shared']],
 ]
 const prefixOf = (digit: string) => `t${digit.repeat(25)}__`
 const namingOf = (qualifier: readonly string[], digit: string): Naming => ({ qualifier, prefix: prefixOf(digit) })

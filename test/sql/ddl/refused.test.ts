@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { mysqlProfile, postgresProfile, sqliteProfile } from '../profiles.ts'
+import { mssqlProfile, mysqlProfile, postgresProfile, sqliteProfile } from '../profiles.ts'
 import { rendered } from './marked.ts'
 
 const naming = { qualifier: ['s'], prefix: 't1__' }
@@ -114,6 +114,7 @@ describe.each([
   ['PostgreSQL', postgresProfile],
   ['MySQL', mysqlProfile],
   ['SQLite', sqliteProfile],
+  ['SQL Server', mssqlProfile],
 ] as const)('%s refuses', (_, profile) => {
   it.each(everywhere.filter((sql) => sql !== ''))('%j', (sql) => {
     expect(rendered(sql, naming, profile)).toMatch(/^refused: ./)
@@ -194,6 +195,67 @@ describe('MySQL refuses', () => {
   it('does not take for a comment what MySQL does not', () => {
     expect(rendered('SELECT 1--1 FROM `a`', naming, mysqlProfile)).toBe('SELECT 1--1 FROM `s`.`t1__a`')
     expect(rendered('SELECT 1 -- 1\rFROM `a`', naming, mysqlProfile)).toBe('SELECT 1 -- 1\rFROM `a`')
+  })
+})
+
+describe('SQL Server refuses', () => {
+  it.each([
+    // What follows needs no semicolon there.
+    'CREATE TABLE a (x int) DROP TABLE b',
+    "CREATE INDEX i ON a (x) WHERE x = 1 EXEC('drop table b')",
+    'SELECT 1 FROM a exec sp_who',
+    'SELECT 1 FROM a AS create TABLE b (x int)',
+    'SELECT 1 x INSERT INTO b VALUES (1)',
+    'SELECT 1 DELETE b',
+    'SELECT 1 UPDATE b SET x = 1',
+    'SELECT 1 MERGE b USING c ON 1 = 1 WHEN MATCHED THEN DELETE;',
+    'UPDATE a SET x = 1 SET NOCOUNT ON',
+    'UPDATE a SET x = 1 SET ROWCOUNT -1',
+    'DELETE FROM a WAITFOR DELAY 1',
+    'ALTER TABLE a ALTER COLUMN x int NOT NULL TRUNCATE TABLE b',
+    'CREATE VIEW v AS SELECT x FROM a GRANT SELECT ON b TO c',
+    'CREATE TABLE a (x int CONSTRAINT drop DEFAULT 1)',
+    // Procedures, but for one.
+    'EXEC sp_who',
+    "EXEC ('drop table b')",
+    "EXEC sp_rename 'other.orders', [x]",
+    "EXEC sp_rename 'a.b.c.d', [x], 'COLUMN'",
+    "EXEC sp_rename 'a', [x], 'USERDATATYPE'",
+    "EXEC sp_rename 'a', [x], 'DATABASE'",
+    "EXEC sp_rename 'a b', [x]",
+    "EXEC sp_rename 'a', @x",
+    'EXEC sp_rename a, b',
+    "EXEC sp_rename 'a' + 'b', [x]",
+    "EXEC sp_rename 'a', [x] DROP TABLE b",
+    "EXEC master..sp_rename 'a', [x]",
+    "EXEC sp_rename @objname = 'a', @newname = 'b'",
+    // Other schemas, databases and servers.
+    'SELECT * FROM [other].[a]',
+    'SELECT * FROM [db].[dbo].[a]',
+    'SELECT * FROM db..a',
+    'SELECT * FROM [server].[db].[dbo].[a]',
+    "SELECT * FROM OPENROWSET('x', 'y', 'z')",
+    "SELECT * FROM OPENQUERY(x, 'y')",
+    'SELECT x FROM OPENDATASOURCE(a, b)',
+    'CREATE TABLE #a (x int)',
+    'ALTER SCHEMA x TRANSFER [a].[b]',
+    'CREATE SYNONYM s FOR a',
+    'CREATE SECURITY POLICY p ADD FILTER PREDICATE f(x) ON a',
+    'ALTER TABLE a SWITCH TO b',
+    'ALTER TABLE a NOCHECK CONSTRAINT ALL',
+    'ALTER TABLE a SET (SYSTEM_VERSIONING = ON (HISTORY_TABLE = other.b))',
+    'CREATE TABLE a (x int) ON filegroup',
+    'CREATE LOGIN x WITH PASSWORD = 1',
+    'CREATE TABLE a (x other.type)',
+  ])('%j', (sql) => {
+    expect(rendered(sql, naming, mssqlProfile)).toMatch(/^refused: ./)
+  })
+
+  it('drops the schema that means nothing', () => {
+    expect(rendered('CREATE SCHEMA [dbo]', naming, mssqlProfile)).toBe('')
+    expect(rendered('SELECT [dbo].[a].[x] FROM [dbo].[a]', naming, mssqlProfile)).toBe(
+      'SELECT [t1__a].[x] FROM [s].[t1__a]',
+    )
   })
 })
 

@@ -1,6 +1,7 @@
 import { describe, expect, it, test } from 'vitest'
 import type { SqlProfile } from '../../../src/sql/profile.ts'
-import { mysqlProfile, postgresProfile, sqliteProfile } from '../profiles.ts'
+import { mssqlProfile, mysqlProfile, postgresProfile, sqliteProfile } from '../profiles.ts'
+import * as mssql from './kit-mssql.ts'
 import * as mysql from './kit-mysql.ts'
 import * as postgres from './kit-postgres.ts'
 import * as sqlite from './kit-sqlite.ts'
@@ -19,6 +20,7 @@ describe.each([
   ['PostgreSQL', postgresProfile, all(postgres), [shared]],
   ['MySQL', mysqlProfile, all(mysql), [schema, shared]],
   ['SQLite', sqliteProfile, all(sqlite), [bare]],
+  ['SQL Server', mssqlProfile, all(mssql), [schema, shared]],
 ] as const)('%s: every name of the tenant is written, and nothing else changes', (_, profile, statements, namings) => {
   it.each(statements)('%s', (marked) => {
     for (const naming of namings) {
@@ -44,6 +46,18 @@ describe('names that are not quoted', () => {
     expect(rendered('SELECT `a`.x, [b c].x FROM "a", [b c]', bare, sqliteProfile)).toBe(
       'SELECT "t1__a".x, "t1__b c".x FROM "t1__a", "t1__b c"',
     )
+  })
+})
+
+describe('renames of SQL Server', () => {
+  it.each(mssql.renames)('%s', (migration, written) => {
+    expect(rendered(migration, shared, mssqlProfile)).toBe(written)
+  })
+
+  it('a new name that is too long is shortened like the name itself', () => {
+    const long = 'x'.repeat(127)
+    const short = /\.\[([^\]]+)\]$/.exec(rendered(`DROP TABLE [${long}]`, shared, mssqlProfile))?.[1]
+    expect(rendered(`EXEC sp_rename 'a', [${long}]`, shared, mssqlProfile)).toContain(`N'${short}'`)
   })
 })
 

@@ -1,0 +1,108 @@
+import type { AdminConnection } from '../../../contracts/dialect.ts'
+import { tenancyError } from '../../../errors.ts'
+import type { Lease } from './mssql-lease.ts'
+import { lend, type Pool } from './mssql-pool.ts'
+import { createRequest, type RequestTarget } from './mssql-request.ts'
+import type { RowStream } from './mssql-row-stream.ts'
+import { runStream } from './mssql-run-stream.ts'
+import { type MssqlStatement, statementOf } from './mssql-statement.ts'
+import { poolShaped } from './mssql-tenant-pool.ts'
+import type { TransactionMembers } from './mssql-tenant-transaction.ts'
+import { READ_COMMITTED } from './mssql-types.ts'
+
+type Query = AdminConnection['query']
+
+/** The unscoped way in. */
+export function adminConnection(pool: Pool): AdminConnection {
+  const target = targetOf((work) => onLease(pool, work))
+  return Object.freeze({
+    client: poolShaped(
+      () => createRequest(target),
+      () => heldTransaction(pool),
+    ),
+    query: <TRow>(text: string, parameters?: readonly unknown[]) =>
+      onLease(pool, (lease) => queryOn(lease)<TRow>(text, parameters)),
+    transaction: <T>(work: (query: Query) => Promise<T>) =>
+      onLease(pool, (lease) => inTransaction(lease, () => work(queryOn(lease)))),
+  })
+}
+
+/** Runs `work` on a connection of its own. */
+export async function onLease<T>(pool: Pool, work: (lease: Lease) => Promise<T>): Promise<T> {
+  const lease = await lend(pool)
+  try {
+    return await work(lease)
+  } finally {
+    lease.release()
+  }
+}
+
+/** `query` on one connection, with `@p0`, `@p1` …; a statement without rows gives none. */
+export function queryOn(lease: Lease): Query {
+  return async <TRow>(text: string, parameters?: readonly unknown[]) => {
+    const { recordset = [] } = await lease.send(statementOf(text, parameters))
+    return recordset as TRow[]
+  }
+}
+
+/** Runs `work` in one transaction. */
+export async function inTransaction<T>(lease: Lease, work: () => Promise<T>): Promise<T> {
+  await lease.begin(READ_COMMITTED)
+  try {
+    const result = await work()
+    await lease.commit()
+    return result
+  } catch (error) {
+    // After most errors the server has done so itself.
+    if (lease.inTransaction) await lease.rollback().catch(() => {})
+    throw error
+  }
+}
+
+function targetOf(on: <T>(work: (lease: Lease) => Promise<T>) => Promise<T>): RequestTarget {
+  return Object.freeze({
+    query: (statement: MssqlStatement) => on((lease) => lease.send(statement)),
+    stream: async (statement: MssqlStatement, rows: RowStream) => {
+      try {
+        await on((lease) => runStream(lease, statement, rows))
+        rows.end()
+      } catch (error) {
+        rows.end(error)
+      }
+    },
+  } satisfies RequestTarget)
+}
+
+function heldTransaction(pool: Pool): TransactionMembers {
+  let lease: Lease | undefined
+  const held = (): Lease => {
+    if (lease === undefined) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+    return lease
+  }
+  const end = async (order: (held: Lease) => Promise<void>) => {
+    const ended = held()
+    lease = undefined
+    try {
+      await order(ended)
+    } finally {
+      ended.release()
+    }
+  }
+  const target = targetOf(async (work) => work(held()))
+  return Object.freeze({
+    async begin(isolationLevel = READ_COMMITTED) {
+      const taken = await lend(pool)
+      try {
+        if (isolationLevel !== READ_COMMITTED) taken.taint()
+        await taken.begin(isolationLevel)
+        lease = taken
+      } catch (error) {
+        taken.release()
+        throw error
+      }
+    },
+    commit: () => end((ended) => ended.commit()),
+    rollback: () => end((ended) => ended.rollback()),
+    request: () => createRequest(target),
+  })
+}

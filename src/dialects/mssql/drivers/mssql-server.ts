@@ -1,0 +1,204 @@
+// oxlint-disable-next-line typescript/triple-slash-reference -- it declares modules, and so cannot be one.
+/// <reference path="./modules.d.ts" />
+import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
+import { type Scope, TENANT_SETTING } from '../../../contracts/isolation.ts'
+import type { StrategyName } from '../../../contracts/tenant.ts'
+import { tenancyError } from '../../../errors.ts'
+import { createTextScoper } from '../../../sql/scoped-text.ts'
+import { loadPeer } from '../../../util/load-peer.ts'
+import { checkBaseline } from '../baseline.ts'
+import { capabilities, textScoped } from '../capabilities.ts'
+import { destroyNamespace } from '../destroy-namespace.ts'
+import { layoutOf, type SharedSchemas } from '../layout.ts'
+import { locked } from '../lock.ts'
+import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
+import { createDdlParser } from '../parse-ddl.ts'
+import { mssqlProfile } from '../profile.ts'
+import { type DatabaseAccess, destroyDatabase, inDatabase } from '../tenant-database.ts'
+import { adminConnection, inTransaction, onLease, queryOn } from './mssql-admin.ts'
+import { lazyTransaction } from './mssql-lazy-transaction.ts'
+import type { Lease } from './mssql-lease.ts'
+import { openPool, type Pool } from './mssql-pool.ts'
+import { tenantPool } from './mssql-tenant-pool.ts'
+import type { TenantSession } from './mssql-tenant-session.ts'
+import type { MssqlModule } from './mssql-types.ts'
+import { parseMssqlUrl } from './mssql-url.ts'
+
+/** Options of {@link createMssqlServer}. */
+export interface MssqlServerOptions {
+  /** Serves tenants. The database in its path is the one that every connection is in. */
+  readonly url: string
+  /** The same database with the rights for DDL. */
+  readonly adminUrl: string
+  /** Connections kept open; more are closed when idle. */
+  readonly poolSize: number
+  readonly maxOverflow: number
+  /** Seconds a statement may wait for a connection. */
+  readonly poolTimeout: number
+  /** Seconds after which a connection is replaced. */
+  readonly poolRecycle: number
+  /** Seconds after which `close()` cuts the connections that are still in use. Default 10. */
+  readonly closeTimeout?: number
+  /** What may be asked of this server: with shared tables, the tenant travels with every statement. */
+  readonly strategies: readonly StrategyName[]
+  readonly shared: SharedSchemas
+  /** Told every statement of a tenant, without its parameters. */
+  readonly onStatement: ((text: string) => void) | undefined
+}
+
+/** Connections for DDL. Few: a warm request needs none. */
+const ADMIN_POOL_SIZE = 5
+/** Where drizzle-orm 0.45 has nothing. */
+const DRIZZLE = 'drizzle-orm@>=1.0.0-rc.4'
+
+interface Opened {
+  readonly serving: Pool
+  readonly adminPool: Pool
+  readonly admin: AdminConnection
+  readonly mssql: MssqlModule
+  readonly drizzle: (options: { client: object }) => unknown
+}
+
+type Query = AdminConnection['query']
+
+/** SQL Server through mssql. Nothing is opened before `open()`; mssql itself is loaded there. */
+export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
+  let opened: Opened | undefined
+  let serving: { readonly user: string; readonly login: string } | undefined
+  let closing: Promise<unknown> | undefined
+  const { shared, strategies } = options
+  const patienceMs = (options.closeTimeout ?? 10) * 1000
+  const main = parseMssqlUrl(options.url).database
+  const scopeText = createTextScoper(mssqlProfile)
+  const parts = (): Opened => {
+    if (opened === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
+    return opened
+  }
+  const session = (scope: Scope, guard: Guard): TenantSession => {
+    const { naming } = layoutOf(scope, shared)
+    // A tenant with names of its own, beside others that share tables, must not find what the last one of these left.
+    const tenant = strategies.includes('rls')
+      ? { value: scope.settings[TENANT_SETTING] ?? null, type: parts().mssql.NVarChar(36) }
+      : undefined
+    return Object.freeze({
+      guard,
+      scopeText: (text: string) => scopeText(text, naming),
+      tenant,
+      onStatement: options.onStatement,
+    })
+  }
+  const admin: AdminConnection = Object.freeze({
+    get client() {
+      return parts().admin.client
+    },
+    query: <TRow>(text: string, parameters?: readonly unknown[]) => parts().admin.query<TRow>(text, parameters),
+    transaction: <T>(work: (query: Query) => Promise<T>) => parts().admin.transaction(work),
+  })
+  const rights = (): NamespaceRights => ({ servingUser: serving?.user, shared })
+  /** Alone with a namespace, outside of transactions. */
+  const alone = <T>(scope: Scope, work: (query: Query, lease: Lease) => Promise<T>) =>
+    onLease(parts().adminPool, (lease) => {
+      const query = queryOn(lease)
+      return locked(query, scope, layoutOf(scope, shared), () => work(query, lease))
+    })
+  const access = (query: Query, lease: Lease): DatabaseAccess => ({
+    query,
+    use: (database) => lease.use(database),
+    transaction: (work) => inTransaction(lease, work),
+    main,
+    servingLogin: serving?.login,
+    rights: rights(),
+  })
+
+  return Object.freeze({
+    capabilities,
+    textScoped,
+    admin,
+
+    async open() {
+      assertOneDatabase(options)
+      const ready = opened ?? (await load(options))
+      try {
+        const [row] = await onLease(ready.adminPool, (lease) =>
+          queryOn(lease)<{ login: string }>('select suser_sname() as login'),
+        )
+        const found = await onLease(ready.serving, (lease) => checkBaseline(queryOn(lease), row?.login ?? ''))
+        if (strategies.includes('rls') && found.bypasses.length > 0) {
+          throw tenancyError('TENANCY_ERR_RLS_BYPASSED', [found.login, `it ${found.bypasses[0]}`])
+        }
+        serving = found.login === row?.login ? undefined : found
+        opened = ready
+        const login = JSON.stringify(found.login)
+        return found.breaches.map(
+          (breach) => `Baseline rule: without a scope the serving login ${login} must reach nothing, but ${breach}.`,
+        )
+      } catch (error) {
+        if (opened === undefined) await Promise.all([ready.serving.end(0), ready.adminPool.end(0)])
+        throw error
+      }
+    },
+
+    client: (scope: Scope, guard: Guard) => tenantPool(parts().serving, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().serving, session(scope, guard)),
+    drizzle: (client: object) => parts().drizzle({ client }),
+
+    inNamespace: (scope, work) =>
+      alone(scope, (query, lease) => {
+        if (scope.strategy === 'database') return inDatabase(access(query, lease), scope, work)
+        return inTransaction(lease, () => work(openNamespaceSession(query, scope, rights())))
+      }),
+    destroy: (scope) =>
+      alone(scope, (query, lease) => {
+        if (scope.strategy === 'database') return destroyDatabase(access(query, lease), scope)
+        const destroy = () => destroyNamespace(query, scope, rights())
+        // Rows of shared tables go in chunks, each final: one transaction of all would stand in everybody's way.
+        return scope.strategy === 'rls' ? destroy() : inTransaction(lease, destroy)
+      }),
+    parseDdl: createDdlParser(shared),
+
+    async ping() {
+      await onLease(parts().serving, (lease) => queryOn(lease)('select 1 as one'))
+    },
+    stats(): Readonly<Record<string, PoolStats>> {
+      return opened === undefined ? {} : { serving: opened.serving.stats(), admin: opened.adminPool.stats() }
+    },
+    async close() {
+      if (opened === undefined) return
+      closing ??= Promise.all([opened.serving.end(patienceMs), opened.adminPool.end(patienceMs)])
+      await closing
+    },
+  } satisfies DatabaseServer)
+}
+
+async function load(options: MssqlServerOptions): Promise<Opened> {
+  const { drizzle } = await loadPeer(DRIZZLE, () => import('drizzle-orm/node-mssql'))
+  const mssql = await loadPeer('mssql', async () => (await import('mssql')).default as MssqlModule)
+  const open = (url: string, keep: number, max: number, abortOnError: boolean): Pool =>
+    openPool(mssql, {
+      address: parseMssqlUrl(url),
+      keep,
+      max,
+      timeoutMs: options.poolTimeout * 1000,
+      recycleMs: options.poolRecycle * 1000,
+      abortOnError,
+    })
+  // What a failed statement of a migration did goes with the transaction, also when more of it would follow.
+  const adminPool = open(options.adminUrl, ADMIN_POOL_SIZE, ADMIN_POOL_SIZE, true)
+  return Object.freeze({
+    // Savepoints need errors that undo their statement and nothing else.
+    serving: open(options.url, options.poolSize, options.poolSize + options.maxOverflow, false),
+    adminPool,
+    admin: adminConnection(adminPool),
+    mssql,
+    drizzle: drizzle as Opened['drizzle'],
+  })
+}
+
+/** Two databases would mean: tables are made in one and looked for in the other. */
+function assertOneDatabase({ url, adminUrl }: MssqlServerOptions): void {
+  const [serving, admin] = [parseMssqlUrl(url).database, parseMssqlUrl(adminUrl).database]
+  if (serving === admin) return
+  throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
+    '- databaseUrl and adminDatabaseUrl lead to different databases. Use one database, two logins.',
+  ])
+}

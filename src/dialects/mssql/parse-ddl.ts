@@ -1,0 +1,31 @@
+import { DdlRefusal, type DdlTemplate } from '../../contracts/migrator.ts'
+import { type Lexeme, lexemesOf } from '../../sql/ddl/lexemes.ts'
+import { parseNamedDdl } from '../../sql/ddl/named-ddl.ts'
+import { layoutOf, type SharedSchemas } from './layout.ts'
+import { mssqlProfile } from './profile.ts'
+
+/** Reads the statements of migrations. */
+export function createDdlParser(shared: SharedSchemas): (statement: string) => DdlTemplate {
+  return function parseDdl(statement) {
+    refuseBatches(statement, lexemesOf(statement, mssqlProfile))
+    const ddl = parseNamedDdl(statement, mssqlProfile)
+    return Object.freeze({
+      render: (scope) => ddl.render(layoutOf(scope, shared).ddlNaming),
+    } satisfies DdlTemplate)
+  }
+}
+
+/** What sqlcmd knows and the database does not, and what lives in tempdb whatever schema is written before it. */
+function refuseBatches(statement: string, lexemes: readonly Lexeme[]): void {
+  for (const { word, name, start, end } of lexemes) {
+    if (word === 'go' && isAlone(statement, start, end)) {
+      throw new DdlRefusal('GO is a word of sqlcmd, not SQL; separate statements by `--> statement-breakpoint`')
+    }
+    if (name?.startsWith('#') === true) throw new DdlRefusal(`the temporary table ${name}`)
+  }
+}
+
+function isAlone(text: string, start: number, end: number): boolean {
+  const before = text.slice(text.lastIndexOf('\n', start - 1) + 1, start)
+  return before.trim() === '' && /^[ \t]*(\d+[ \t]*)?\r?(\n|$)/.test(text.slice(end))
+}
