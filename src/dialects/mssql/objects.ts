@@ -52,7 +52,7 @@ export async function dropObjects(query: Query, layout: Layout, objects: readonl
   }
   for (const { type, verb } of KINDS) {
     for (const object of objects) {
-      if (object.type === type) await drop(query, `drop ${verb} ${fullName(layout, object.name)}`)
+      if (object.type === type) await drop(query, `drop ${verb} if exists ${fullName(layout, object.name)}`)
     }
   }
 }

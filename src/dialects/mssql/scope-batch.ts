@@ -13,12 +13,12 @@ const KEY = quoteText(TENANT_SETTING)
 export const CURRENT_TENANT = `cast(session_context(${KEY}) as nvarchar(36))`
 
 /**
- * Sets the tenant, and sees that it is set: a value that somebody made read-only stays, setting it is an error, and after
- * an error a batch goes on with its next statement. THROW ends it. On one line, so that the numbers of lines in the
- * messages of the database stay right.
+ * Sets the tenant, and sees that it is set: a value that somebody made read-only stays, and after the error of setting it a
+ * batch would go on with its next statement. So what is found there decides, and THROW ends the batch. On one line, so that
+ * the numbers of lines in the messages of the database stay right.
  */
 const SET_TENANT =
-  `exec sys.sp_set_session_context @key = ${KEY}, @value = @${TENANT_PARAMETER}; ` +
+  `begin try exec sys.sp_set_session_context @key = ${KEY}, @value = @${TENANT_PARAMETER}; end try begin catch end catch; ` +
   `if isnull(${CURRENT_TENANT}, N'') <> isnull(@${TENANT_PARAMETER}, N'') ` +
   `begin; throw ${SCOPE_NOT_SET}, N'fastify-tenancy: the session has another tenant', 1; end; `
 

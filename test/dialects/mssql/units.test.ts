@@ -63,7 +63,7 @@ describe('the batch of a statement', () => {
   it('sets the tenant, sees that it is set, and only then goes on, all on the first line', () => {
     const batch = scopedBatch('select 1\nselect 2')
     expect(batch).toBe(
-      `exec sys.sp_set_session_context @key = N'app.current_tenant', @value = @tenancy_tenant; ` +
+      `begin try exec sys.sp_set_session_context @key = N'app.current_tenant', @value = @tenancy_tenant; end try begin catch end catch; ` +
         `if isnull(cast(session_context(N'app.current_tenant') as nvarchar(36)), N'') <> isnull(@tenancy_tenant, N'') ` +
         `begin; throw 51931, N'fastify-tenancy: the session has another tenant', 1; end; select 1\nselect 2`,
     )

@@ -1,0 +1,87 @@
+import { sql } from 'drizzle-orm'
+import mssql from 'mssql'
+import { errorNumber } from '../../src/dialects/mssql/failure.ts'
+import type { MssqlModule, MssqlPool } from '../../src/dialects/mssql/drivers/mssql-types.ts'
+import type { IsolationStrategy, Scope } from '../../src/contracts/isolation.ts'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
+import { adoptTables } from '../../src/sql/adopt.ts'
+import { codeOf, isChaos } from '../attack/operation.ts'
+import { connect, mssqlDatabase, mssqlServer } from '../support/mssql.ts'
+import type { Book, Cell, Db, Runner } from './cell.ts'
+import { authors, books, cheapBooks, statements } from './models/mssql.ts'
+
+const { Request } = mssql as MssqlModule
+
+/** What SQL Server carries besides shared tables. */
+export const mssqlStrategies: readonly IsolationStrategy[] = [
+  namespaceStrategy('schema'),
+  namespaceStrategy('database'),
+  namespaceStrategy('prefix'),
+]
+
+/** Deadlock. */
+const DEADLOCK = 1205
+
+/** A strategy on a SQL Server. */
+export function mssqlCell(superuserUrl: string, strategy: IsolationStrategy, poolSize = 2): Cell {
+  return {
+    name: `${strategy.name} on SQL Server`,
+    strategy,
+    unqualified: 'nobody',
+    returning: false,
+    async open() {
+      const database = await mssqlDatabase(superuserUrl)
+      const server = mssqlServer(database, { poolSize })
+      await server.open()
+      const killer = await connect(superuserUrl, 1)
+      adoptTables({ authors, books, cheapBooks })
+      const namespaces = new Set<string>()
+      return {
+        server: {
+          ...server,
+          inNamespace: (scope: Scope, work) => {
+            if (scope.strategy === 'database') namespaces.add(scope.namespace)
+            return server.inNamespace(scope, work)
+          },
+        },
+        model: { authors, books, cheapBooks } as never,
+        statements,
+        drizzle: (client) => server.drizzle(client) as Db,
+        rows: async (db, query) =>
+          ((await db.execute(query)) as unknown as { recordset?: Record<string, unknown>[] }).recordset ?? [],
+        upsert: (db, book) => upsert(db, book),
+        disturb: () => kill(killer, database.servingLogin),
+        isDisturbance: (error) => isChaos(error) || numberOf(error) === DEADLOCK || codeOf(error) === 'ECANCEL',
+        close: async () => {
+          await killer.close()
+          await server.close()
+          await database.drop([...namespaces])
+        },
+      }
+    },
+  }
+}
+
+/** MERGE would be the word for it; this is the same in two. */
+function upsert(db: Runner, { id, authorId, title, price }: Book): Promise<unknown> {
+  return db.execute(sql`update ${books} set [title] = ${title}, [price] = ${price} where [id] = ${id};
+    insert into ${books} ([id], [author_id], [title], [price])
+    select ${id}, ${authorId}, ${title}, ${price} where not exists (select 1 from ${books} where [id] = ${id})`)
+}
+
+/** Ends a session of the serving login. */
+async function kill(killer: MssqlPool, login: string): Promise<void> {
+  const request = new Request(killer as never)
+  request.input('login', login)
+  const { recordset = [] } = await request.query(
+    'select top (1) session_id as id from sys.dm_exec_sessions where login_name = @login order by newid()',
+  )
+  const [prey] = recordset as { id: number }[]
+  if (prey === undefined) return
+  // It may be gone meanwhile.
+  await new Request(killer as never).query(`kill ${prey.id}`).catch(() => {})
+}
+
+function numberOf(error: unknown): number | undefined {
+  return errorNumber(error instanceof Error && error.cause !== undefined ? error.cause : error)
+}

@@ -1,0 +1,138 @@
+import { randomBytes } from 'node:crypto'
+import mssql from 'mssql'
+import { describe, test } from 'vitest'
+import type { DatabaseServer } from '../../src/contracts/dialect.ts'
+import { createMssqlServer, type MssqlServerOptions } from '../../src/dialects/mssql/drivers/mssql-server.ts'
+import type { MssqlModule, MssqlPool, MssqlResult } from '../../src/dialects/mssql/drivers/mssql-types.ts'
+import { parseMssqlUrl } from '../../src/dialects/mssql/drivers/mssql-url.ts'
+
+const { ConnectionPool, Request } = mssql as MssqlModule
+
+/** A SQL Server of which the tests may use everything: `mssql://sa:…@host:1433/master?encrypt=false`. */
+const url = process.env['TENANCY_TEST_MSSQL_URL']
+/** Whether this project's drizzle-orm has SQL Server. */
+export const hasMssql = await import('drizzle-orm/node-mssql').then(
+  () => true,
+  () => false,
+)
+
+/**
+ * `describe` for a suite that needs a SQL Server. It is the one server that the tests do not start themselves, and that CI
+ * may miss: without the variable the suite says that it was not run.
+ */
+export function describeMssql(title: string, body: (superuserUrl: string) => void): void {
+  const reason = hasMssql ? 'NOT RUN: TENANCY_TEST_MSSQL_URL is not set' : 'NOT RUN: this drizzle-orm has no SQL Server'
+  if (hasMssql && url !== undefined && url !== '') describe(title, () => body(url))
+  else describe.skip(`${title} (${reason})`, () => test('not run', () => {}))
+}
+
+/** A place for tenants on a SQL Server: two logins and the database that every connection is in. */
+export interface MssqlDatabase {
+  readonly database: string
+  readonly servingLogin: string
+  readonly adminLogin: string
+  readonly url: string
+  readonly adminUrl: string
+  /** As the server's superuser, in that database. */
+  readonly superUrl: string
+  /** Drops the database, those of `tenants`, and both logins. */
+  readonly drop: (tenants?: readonly string[]) => Promise<void>
+}
+
+const PASSWORD = 'P@ss:/?#%1'
+
+/** Makes logins as the product wants them: the serving one without any right, the admin one for everything in there. */
+export async function mssqlDatabase(superuserUrl: string): Promise<MssqlDatabase> {
+  const suffix = randomBytes(5).toString('hex')
+  const [database, servingLogin, adminLogin] = [`shared_${suffix}`, `app_${suffix}`, `admin_${suffix}`] as const
+  const withLogin = (login: string | undefined, path: string) => {
+    const made = new URL(superuserUrl)
+    if (login !== undefined) [made.username, made.password] = [login, encodeURIComponent(PASSWORD)]
+    made.pathname = path
+    return made.href
+  }
+  const superUrl = withLogin(undefined, `/${database}`)
+  await asSuper(superuserUrl, [
+    `create database [${database}]`,
+    `create login [${servingLogin}] with password = '${PASSWORD}', default_database = [${database}]`,
+    `create login [${adminLogin}] with password = '${PASSWORD}', default_database = [${database}]`,
+  ])
+  await asSuper(superUrl, [`create user [${servingLogin}] for login [${servingLogin}] with default_schema = [nothing]`])
+  // Who makes databases owns them. A server without that role has only a greater one.
+  await asSuper(superuserUrl, [`alter server role dbcreator add member [${adminLogin}]`]).then(
+    () =>
+      asSuper(superUrl, [
+        `create user [${adminLogin}] for login [${adminLogin}]`,
+        `alter role db_owner add member [${adminLogin}]`,
+      ]),
+    () => asSuper(superuserUrl, [`alter server role sysadmin add member [${adminLogin}]`]),
+  )
+  return {
+    database,
+    servingLogin,
+    adminLogin,
+    url: withLogin(servingLogin, `/${database}`),
+    adminUrl: withLogin(adminLogin, `/${database}`),
+    superUrl,
+    drop: async (tenants = []) => {
+      for (const name of [...tenants, database]) {
+        await asSuper(superuserUrl, [`alter database [${name}] set single_user with rollback immediate`]).catch(
+          () => {},
+        )
+        await asSuper(superuserUrl, [`drop database if exists [${name}]`]).catch(() => {})
+      }
+      for (const login of [servingLogin, adminLogin]) {
+        await asSuper(superuserUrl, [`drop login [${login}]`]).catch(() => {})
+      }
+    },
+  }
+}
+
+/** A server of ours on this database. */
+export function mssqlServer(database: MssqlDatabase, options: Partial<MssqlServerOptions> = {}): DatabaseServer {
+  return createMssqlServer({
+    url: database.url,
+    adminUrl: database.adminUrl,
+    poolSize: 5,
+    maxOverflow: 0,
+    poolTimeout: 10,
+    poolRecycle: 3600,
+    strategies: ['schema', 'database', 'prefix'],
+    shared: { rlsSchema: 'rls', prefixSchema: 'prefixed', tenantColumn: 'tenant_id' },
+    onStatement: undefined,
+    ...options,
+  })
+}
+
+/** One statement after the other; gives the rows of the last. */
+export async function asSuper<TRow>(target: string, statements: readonly string[]): Promise<TRow[]> {
+  const pool = await connect(target, 1)
+  try {
+    let result: MssqlResult | undefined
+    for (const statement of statements) result = await new Request(pool as never).query(statement)
+    return (result?.recordset ?? []) as TRow[]
+  } finally {
+    await pool.close()
+  }
+}
+
+/** A bare pool of mssql. */
+export async function connect(target: string, max: number): Promise<MssqlPool> {
+  const { encrypt, trustServerCertificate, ...address } = parseMssqlUrl(target)
+  const pool = new ConnectionPool({
+    ...address,
+    connectionTimeout: 10_000,
+    requestTimeout: 0,
+    options: {
+      encrypt,
+      trustServerCertificate,
+      appName: 'tests',
+      useUTC: true,
+      enableQuotedIdentifier: true,
+      abortTransactionOnError: false,
+    },
+    pool: { min: 0, max, acquireTimeoutMillis: 10_000, createTimeoutMillis: 10_000, idleTimeoutMillis: 10_000 },
+  })
+  await pool.connect()
+  return pool
+}
