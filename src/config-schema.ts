@@ -62,8 +62,7 @@ const schemaName = /^(?!pg_|public$|information_schema$|t[0-9a-z]{25}$)[a-z_][a-
 /** The URLs that `databaseUrl` may have. */
 export const urlForms =
   '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `mssql://…`, `sqlserver://…`, `file:<path>` (SQLite), `pglite:memory` or `pglite:<folder>`'
-const adminUrlForms =
-  '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `mssql://…` or `sqlserver://…`'
+const adminUrlForms = '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `mssql://…` or `sqlserver://…`'
 const inPassword = 'in the password, write @ : / ? # % as %40 %3A %2F %3F %23 %25'
 const serverName = /^(?!main$)[a-z][a-z0-9_-]{0,62}$/
 const schemaRange =
