@@ -1,9 +1,13 @@
 import { findTenancyError, tenancyError } from '../errors.ts'
 import { invalid } from './tenant-input.ts'
 
-const UNIQUE_VIOLATION = '23505'
-const CHECK_VIOLATION = '23514'
-const DATA_EXCEPTION = /^22...$/
+/** What a value is that somebody else has: PostgreSQL, MySQL and MariaDB, SQLite. */
+const TAKEN = /^(23505|ER_DUP_ENTRY|SQLITE_CONSTRAINT_(UNIQUE|PRIMARYKEY))$/
+/** A value that the database does not take. */
+const REFUSED =
+  /^(23514|22...|ER_(CHECK_CONSTRAINT_VIOLATED|CONSTRAINT_FAILED|DATA_TOO_LONG|TRUNCATED_WRONG_VALUE_FOR_FIELD)|SQLITE_CONSTRAINT_(CHECK|NOTNULL)|SQLITE_TOOBIG)$/
+/** Transactions that got in each other's way. */
+const GIVEN_UP = /^ER_LOCK_(DEADLOCK|WAIT_TIMEOUT)$/
 const MAX_DEPTH = 5
 
 /**
@@ -15,13 +19,16 @@ export function storeError(error: unknown): unknown {
   if (known !== undefined && !isUnavailable(known.code)) return known
   const chain = causes(error)
   const cause = chain.find((link) => !isDrizzleWrapper(link))
-  const states = new Set(chain.map(codeOf))
-  if (states.has(UNIQUE_VIOLATION)) return tenancyError('TENANCY_ERR_TENANT_EXISTS', [], cause)
-  if (states.has(CHECK_VIOLATION) || [...states].some((state) => DATA_EXCEPTION.test(state))) {
-    return invalid('the database refused one of its values.', cause)
-  }
+  const is = (kind: RegExp) => chain.some((link) => kind.test(codeOf(link)))
+  if (is(TAKEN)) return tenancyError('TENANCY_ERR_TENANT_EXISTS', [], cause)
+  if (is(REFUSED)) return invalid('the database refused one of its values.', cause)
   // All the rest, from a closed port to a missing right, means that the registry cannot do its work now.
   return tenancyError('TENANCY_ERR_STORE_UNAVAILABLE', [], cause)
+}
+
+/** Whether the database gave a transaction up for another one's sake: it may be tried again. */
+export function isRetryable(error: unknown): boolean {
+  return causes(error).some((link) => GIVEN_UP.test(codeOf(link)))
 }
 
 function isUnavailable(code: string): boolean {
@@ -37,7 +44,9 @@ function causes(error: unknown): object[] {
   return chain
 }
 
+/** SQLite says in an extended code what kind of constraint it was. */
 function codeOf(link: object): string {
+  if ('extendedCode' in link && typeof link.extendedCode === 'string') return link.extendedCode
   return 'code' in link && typeof link.code === 'string' ? link.code : ''
 }
 

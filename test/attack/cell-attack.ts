@@ -80,7 +80,8 @@ async function attempt(
       return false
     }
     // Not disturbed: what was announced and failed is certainly not there.
-    if (error !== undefined) for (const title of announced) attacker.ledger.settle(title)
+    if (error !== undefined)
+      for (const title of announced) attacker.ledger.settle(title, `${operation.name}: ${describe(error)}`)
     if (error !== undefined && operation.fails === true) return true
     note('wrong', error === undefined ? 'it succeeded' : describe(error))
     return false

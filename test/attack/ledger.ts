@@ -5,6 +5,8 @@ interface Entry {
   fate: Fate
   /** Value of `n`; undefined when an update got no answer. */
   n: number | undefined
+  /** What made it absent. */
+  why?: string
 }
 
 /** A row that one operation has to itself. */
@@ -33,13 +35,13 @@ export class Ledger {
   }
 
   /** The row was certainly not committed. */
-  refused(ref: string): void {
-    this.#entries.set(ref, { fate: 'absent', n: 0 })
+  refused(ref: string, why = 'refused'): void {
+    this.#entries.set(ref, { fate: 'absent', n: 0, why })
   }
 
   /** Forgets what is not known of the row that was announced: it failed for certain. */
-  settle(ref: string): void {
-    if (this.#entries.get(ref)?.fate === 'unknown') this.refused(ref)
+  settle(ref: string, why?: string): void {
+    if (this.#entries.get(ref)?.fate === 'unknown') this.refused(ref, why)
   }
 
   /** Takes a committed row for an update or delete of one operation. */
@@ -50,7 +52,7 @@ export class Ledger {
     return {
       ref,
       updated: (n) => this.committed(ref, n),
-      deleted: () => this.refused(ref),
+      deleted: () => this.refused(ref, 'deleted'),
     }
   }
 
@@ -62,10 +64,10 @@ export class Ledger {
   /** Compares with the rows of this tenant's schema; one sentence for every difference. */
   differences(rows: ReadonlyMap<string, number>): string[] {
     const differences: string[] = []
-    for (const [ref, { fate, n }] of this.#entries) {
+    for (const [ref, { fate, n, why }] of this.#entries) {
       const stored = rows.get(ref)
       if (fate === 'present' && stored === undefined) differences.push(`${ref} was acknowledged and is lost`)
-      if (fate === 'absent' && stored !== undefined) differences.push(`${ref} was refused or deleted and is there`)
+      if (fate === 'absent' && stored !== undefined) differences.push(`${ref} is there, although: ${why}`)
       if (fate === 'present' && stored !== undefined && stored !== n) differences.push(`${ref} is ${stored}, not ${n}`)
     }
     for (const ref of rows.keys())

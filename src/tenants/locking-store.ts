@@ -1,0 +1,182 @@
+import type { AdminConnection } from '../contracts/dialect.ts'
+import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
+import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantStatus } from '../contracts/tenant.ts'
+import { tenancyError } from '../errors.ts'
+import { deepFreeze } from '../util/deep-freeze.ts'
+import { parseIdentifier } from '../util/identifier.ts'
+import { encodeCursor, readPage } from './page-cursor.ts'
+import { isRetryable, storeError } from './store-errors.ts'
+import { type CheckedPatch, checkNewTenant, checkPatch, isTenantId } from './tenant-input.ts'
+
+/** What a registry on one kind of database needs to know of it. */
+export interface RegistryTable {
+  /** The table of tenants, quoted and qualified. */
+  readonly name: string
+  /** What locks a selected row until the transaction ends; empty where a transaction has the database to itself. */
+  readonly lock: string
+  /** The moment, in UTC, as `2026-01-31T12:00:00.000Z`. */
+  readonly now: string
+  /** Makes or upgrades the table. Idempotent, safe when several processes start at once. */
+  initialize(connection: AdminConnection): Promise<void>
+}
+
+type Query = AdminConnection['query']
+
+/** A row of the table; numbers may come as text. */
+interface Row {
+  readonly [column: string]: unknown
+}
+
+const COLUMNS = 'id, identifier, name, status, strategy, server, namespace, metadata, version, created_at, updated_at'
+/** As text: drivers differ in what they make of JSON. */
+const READ = COLUMNS.replace('metadata', 'cast(metadata as char) as metadata')
+/** How often a write is repeated that the database gave up for another one's sake. */
+const MAX_TRIES = 5
+const PAUSE_MS = 20
+
+/**
+ * The registry on a database that cannot change a row and tell what it is now in one statement: each write locks its row
+ * first, in a transaction of its own.
+ * @param connection stays its maker's: `close` does not close it
+ */
+export function createLockingTenantStore(connection: AdminConnection, table: RegistryTable): TenantStore {
+  async function run<T>(work: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await work()
+      } catch (error) {
+        if (!isRetryable(error) || tries === MAX_TRIES) throw storeError(error)
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * PAUSE_MS * tries))
+      }
+    }
+  }
+
+  const select = async (query: Query, condition: string, value: string): Promise<Tenant | undefined> => {
+    const [row] = await query<Row>(`select ${READ} from ${table.name} where ${condition}`, [value])
+    return row === undefined ? undefined : toTenant(row)
+  }
+  const found = (condition: string, value: string) => run(() => select(connection.query, condition, value))
+
+  /** Runs `change` on the locked row and gives what the row is afterwards. */
+  function write(id: string, change: (query: Query, tenant: Tenant) => Promise<void>): Promise<Tenant> {
+    return run(() =>
+      connection.transaction(async (query) => {
+        const tenant = isTenantId(id) ? await select(query, `id = ? ${table.lock}`, id) : undefined
+        if (tenant === undefined) throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
+        await change(query, tenant)
+        return (await select(query, 'id = ?', id)) as Tenant
+      }),
+    )
+  }
+
+  const set = (query: Query, { id }: Tenant, values: Readonly<Record<string, string>>) => {
+    const columns = Object.keys(values).map((column) => `${column} = ?, `)
+    const text = `update ${table.name} set ${columns.join('')}version = version + 1, updated_at = ${table.now} where id = ?`
+    return query(text, [...Object.values(values), id])
+  }
+
+  async function insert(input: NewTenant): Promise<Tenant> {
+    const { id, identifier, name, status, placement, metadata } = checkNewTenant(input)
+    const { strategy, server, namespace } = placement
+    const values = [id, identifier, name, status, strategy, server, namespace, JSON.stringify(metadata)]
+    const text = `insert into ${table.name} (${COLUMNS}) values (${values.map(() => '?, ').join('')}1, ${table.now}, ${table.now})`
+    return run(async () => {
+      await connection.query(text, values)
+      return (await select(connection.query, 'id = ?', id)) as Tenant
+    })
+  }
+
+  function update(id: string, input: TenantPatch, expectedVersion?: number): Promise<Tenant> {
+    const patch = checkPatch(input)
+    return write(id, async (query, tenant) => {
+      if (expectedVersion !== undefined && tenant.version !== expectedVersion) {
+        throw tenancyError('TENANCY_ERR_TENANT_CONFLICT', [expectedVersion])
+      }
+      if (Object.keys(patch).length > 0) await set(query, tenant, valuesOf(tenant, patch))
+    })
+  }
+
+  const setStatus = (id: string, to: TenantStatus) =>
+    write(id, async (query, tenant) => {
+      if (!sourcesOf(to).includes(tenant.status)) {
+        throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [tenant.status, to])
+      }
+      await set(query, tenant, { status: to })
+    })
+
+  const discard = (id: string): Promise<boolean> =>
+    run(() =>
+      connection.transaction(async (query) => {
+        const tenant = isTenantId(id) ? await select(query, `id = ? ${table.lock}`, id) : undefined
+        if (tenant?.status !== 'provisioning') return false
+        await query(`delete from ${table.name} where id = ?`, [id])
+        return true
+      }),
+    )
+
+  async function list({ status, ...page }: ListOptions = {}): Promise<TenantPage> {
+    const { limit, after } = readPage(page)
+    const conditions = [
+      ...(status === undefined ? [] : ['status = ?']),
+      ...(after === undefined ? [] : ['(created_at < ? or (created_at = ? and id < ?))']),
+    ]
+    const values = [
+      ...(status === undefined ? [] : [status]),
+      ...(after === undefined ? [] : [after.createdAt, after.createdAt, after.id]),
+    ]
+    const where = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`
+    // One more than asked for tells whether there is a next page.
+    const text = `select ${READ} from ${table.name} ${where} order by created_at desc, id desc limit ${limit + 1}`
+    const rows = await run(() => connection.query<Row>(text, values))
+    const tenants = rows.slice(0, limit).map(toTenant)
+    const last = tenants.at(-1)
+    return deepFreeze({ tenants, ...(last !== undefined && rows.length > limit && { next: encodeCursor(last) }) })
+  }
+
+  async function count(status?: TenantStatus): Promise<number> {
+    const where = status === undefined ? '' : 'where status = ?'
+    const text = `select count(*) as tenants from ${table.name} ${where}`
+    const [row] = await run(() => connection.query<Row>(text, status === undefined ? [] : [status]))
+    return Number(row?.['tenants'])
+  }
+
+  return Object.freeze({
+    initialize: () => run(() => table.initialize(connection)),
+    getById: async (id: string) => (isTenantId(id) ? found('id = ?', id) : undefined),
+    getByIdentifier: async (identifier: string) =>
+      parseIdentifier(identifier) === undefined ? undefined : found('identifier = ?', identifier),
+    insert,
+    update: async (id: string, patch: TenantPatch, expectedVersion?: number) => update(id, patch, expectedVersion),
+    setStatus,
+    discard,
+    list,
+    count,
+    ping: () => run(async () => void (await connection.query('select 1'))),
+    async close() {},
+  })
+}
+
+function valuesOf({ metadata }: Tenant, { metadata: change, ...patch }: CheckedPatch): Record<string, string> {
+  if (change === undefined) return patch
+  const merged = Object.entries({ ...metadata, ...change.set }).filter(([key]) => !change.remove.includes(key))
+  return { ...patch, metadata: JSON.stringify(Object.fromEntries(merged)) }
+}
+
+function toTenant(row: Row): Tenant {
+  const text = (column: string) => String(row[column])
+  return deepFreeze({
+    id: text('id'),
+    identifier: text('identifier'),
+    name: text('name'),
+    status: text('status') as TenantStatus,
+    placement: {
+      strategy: text('strategy') as Tenant['placement']['strategy'],
+      server: text('server'),
+      namespace: text('namespace'),
+    },
+    metadata: JSON.parse(text('metadata')) as Tenant['metadata'],
+    version: Number(row['version']),
+    createdAt: text('created_at'),
+    updatedAt: text('updated_at'),
+  })
+}

@@ -1,0 +1,40 @@
+import type { AdminConnection } from '../contracts/dialect.ts'
+import type { RegistryTable } from './locking-store.ts'
+
+/** Steps of the registry's own schema, in order. One is never changed once released. */
+const steps: readonly (readonly string[])[] = [
+  [
+    `create table tenants (
+      id text not null primary key,
+      identifier text not null unique,
+      name text not null,
+      status text not null,
+      strategy text not null,
+      server text not null,
+      namespace text not null unique,
+      metadata text not null check (json_valid(metadata)),
+      version integer not null,
+      created_at text not null,
+      updated_at text not null
+    )`,
+    'create index tenants_newest_idx on tenants (created_at desc, id desc)',
+    'create index tenants_status_newest_idx on tenants (status, created_at desc, id desc)',
+  ],
+]
+
+/** The registry in a SQLite file of its own, which no tenant's connection opens. */
+export const sqliteRegistry: RegistryTable = Object.freeze({
+  name: 'tenants',
+  // A transaction that writes is alone with its file from its beginning.
+  lock: '',
+  now: `strftime('%Y-%m-%dT%H:%M:%fZ', 'now')`,
+  initialize: (connection: AdminConnection) =>
+    connection.transaction(async (query) => {
+      await query('create table if not exists registry_migrations (step integer not null primary key)')
+      const [row] = await query<{ step: unknown }>('select max(step) as step from registry_migrations')
+      for (let step = Number(row?.step ?? 0); step < steps.length; step++) {
+        for (const statement of steps[step] ?? []) await query(statement)
+        await query('insert into registry_migrations (step) values (?)', [step + 1])
+      }
+    }),
+})
