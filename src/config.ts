@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { configSchema, isFile, isMssql, isMysql, type Note, notes, urlForms } from './config-schema.ts'
+import { configSchema, type Note, notes, urlForms } from './config-schema.ts'
 import { adminUrlProblem, refusedServers, type ServerEntry, serverProblems } from './config-servers.ts'
 import { tenancyError } from './errors.ts'
 import { closest, fromText, PREFIX, variableName } from './util/env.ts'
@@ -94,27 +94,6 @@ const rules: readonly Rule[] = [
     problem: ({ servers, chooseServer }) =>
       chooseServer !== undefined && Object.keys(servers).length === 0
         ? `got a function that could choose \`main\` only. Give ${label('servers')}, or remove it.`
-        : undefined,
-  },
-  {
-    about: ['tenantStore', 'databaseUrl'],
-    problem: ({ tenantStore, databaseUrl }) =>
-      tenantStore === undefined && databaseUrl !== undefined && isMysql(databaseUrl.reveal())
-        ? 'missing. There is no registry of tenants on MySQL yet: give a TenantStore of your own.'
-        : undefined,
-  },
-  {
-    about: ['tenantStore', 'databaseUrl'],
-    problem: ({ tenantStore, databaseUrl }) =>
-      tenantStore === undefined && databaseUrl !== undefined && isMssql(databaseUrl.reveal())
-        ? 'missing. There is no registry of tenants on SQL Server yet: give a TenantStore of your own.'
-        : undefined,
-  },
-  {
-    about: ['tenantStore', 'databaseUrl'],
-    problem: ({ tenantStore, databaseUrl }) =>
-      tenantStore === undefined && databaseUrl !== undefined && isFile(databaseUrl.reveal())
-        ? 'missing. There is no registry of tenants on SQLite yet: give a TenantStore of your own.'
         : undefined,
   },
   {

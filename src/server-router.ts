@@ -39,6 +39,7 @@ export function routeToServers({ main, others, strategies }: RouteToServersOptio
     textScoped: main.textScoped,
     admin: main.admin,
     shared: main.shared,
+    registry: main.registry,
     drizzle: main.drizzle,
     ping: main.ping,
 

@@ -59,6 +59,7 @@ function openServer(config: TenancyConfig, onStatement: ((text: string) => void)
       poolTimeout: config.databasePoolTimeout,
       poolRecycle: config.databasePoolRecycle,
       closeTimeout: config.closeTimeoutSeconds,
+      registrySchema: config.registrySchema,
       onStatement,
     })
   }

@@ -26,12 +26,12 @@ import { purgeTenant } from './lifecycle/purge.ts'
 import { createRegistration, type Registration, type RegistrationService } from './lifecycle/registration.ts'
 import { readMigrations } from './migrations/reader.ts'
 import type { TenantDb } from './register.ts'
+import { configuredStore } from './registry.ts'
 import { configuredServers } from './servers.ts'
 import { adoptSharedTables } from './shared-tables.ts'
 import { adoptTables } from './sql/adopt.ts'
 import { configuredStrategy } from './strategy.ts'
 import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
-import { createDrizzlePostgresTenantStore } from './tenants/drizzle-postgres-store.ts'
 import { disposeAll } from './util/disposal.ts'
 import { assertRegistrable } from './util/identifier.ts'
 
@@ -119,13 +119,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   }
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
   const store = createCachedTenantStore({
-    store:
-      config.tenantStore ??
-      createDrizzlePostgresTenantStore({
-        admin: server.admin,
-        drizzle: server.drizzle,
-        schema: config.registrySchema,
-      }),
+    store: configuredStore(config, server),
     cache,
     onChange(tenant) {
       const { id, status, version } = tenant

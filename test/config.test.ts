@@ -60,15 +60,13 @@ describe('rules between options', () => {
     expect(message).toContain('- adminDatabaseUrl (TENANCY_ADMIN_DATABASE_URL): given, but databaseUrl')
   })
 
-  test('a file has no roles, and no registry yet', () => {
-    const tenantStore = {}
+  test('a file has no roles', () => {
     const file = { databaseUrl: 'file:./app.db' }
-    expect(refusal(file)).toContain('- tenantStore: missing. There is no registry of tenants on SQLite yet')
-    const message = refusal({ ...file, tenantStore, adminDatabaseUrl: URL })
+    const message = refusal({ ...file, adminDatabaseUrl: URL })
     expect(message).toContain('- adminDatabaseUrl (TENANCY_ADMIN_DATABASE_URL): given, but databaseUrl')
-    expect(parse({ ...file, tenantStore }).databaseUrl.reveal()).toBe('file:./app.db')
+    expect(parse(file).databaseUrl.reveal()).toBe('file:./app.db')
     for (const databaseUrl of [':memory:', 'libsql://db.example.com', 'sqlite:app.db']) {
-      expect(refusal({ databaseUrl, tenantStore })).toContain('`file:<path>` (SQLite)')
+      expect(refusal({ databaseUrl })).toContain('`file:<path>` (SQLite)')
     }
   })
 
@@ -187,7 +185,7 @@ describe('[W47] no secret is printed', () => {
   test.each([
     PASSWORD,
     `${PASSWORD}://x`,
-    `mysql://app:${PASSWORD}@db/saas`,
+    `oracle://app:${PASSWORD}@db/saas`,
     `redis://:${PASSWORD}@cache`,
     `postgres://app:1/${PASSWORD}@db/saas`,
     `postgres://app:${PASSWORD}@a,b/saas`,
@@ -217,7 +215,7 @@ describe('[W47] no secret is printed', () => {
   test('by anything an error carries', () => {
     let thrown: unknown
     try {
-      parseConfig({ databaseUrl: `mysql://app:${PASSWORD}@db/saas` }, {})
+      parseConfig({ databaseUrl: `oracle://app:${PASSWORD}@db/saas` }, {})
     } catch (error) {
       thrown = error
     }

@@ -25,6 +25,7 @@ const limits = {
   poolTimeout: 1,
   poolRecycle: 60,
   strategies: strategyNames,
+  registrySchema: 'tenancy',
   onStatement: undefined,
 }
 

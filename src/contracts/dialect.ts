@@ -43,6 +43,15 @@ export interface AdminConnection {
   transaction<T>(work: (query: AdminConnection['query']) => Promise<T>): Promise<T>
 }
 
+/** The ways of speaking SQL that the registry of tenants knows. */
+export type RegistryDialect = 'postgres' | 'mysql' | 'sqlite'
+
+/** Where the registry of tenants is: with the admin rights, and out of reach of every tenant's session. */
+export interface RegistryHome {
+  readonly dialect: RegistryDialect
+  readonly connection: AdminConnection
+}
+
 /**
  * One database server, opened for one process: mechanics, no policy. Turns a {@link Scope} into a client that cannot step
  * outside it.
@@ -60,6 +69,8 @@ export interface DatabaseServer {
   readonly admin: AdminConnection
   /** The tables that all tenants use. Absent where none are configured, or where the database has no place for them. */
   readonly shared?: SharedNamespace | undefined
+  /** Absent where there is none yet. */
+  readonly registry?: RegistryHome | undefined
   /** A driver-shaped client for `drizzle({ client })`. No I/O; takes a connection per statement or transaction. */
   client(scope: Scope, guard: Guard): object
   /** One transaction for several statements of a request. */

@@ -6,7 +6,7 @@ import { eq, sql } from 'drizzle-orm'
 import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import tenancy, { createMemoryTenantStore, getTenantDb, type TenancyOptions } from '../../src/index.ts'
+import tenancy, { getTenantDb, type TenancyOptions } from '../../src/index.ts'
 import { as } from '../support/app.ts'
 
 const notes = sqliteTable('notes', { id: integer('id').primaryKey(), body: text('body').notNull() })
@@ -37,7 +37,6 @@ describe('SQLite in an app', () => {
       databaseUrl: `file:${join(folder, 'app.db')}`,
       migrations,
       schema: { notes },
-      tenantStore: createMemoryTenantStore(),
       drizzle: (client) => drizzle({ client }),
       ...options,
     })
@@ -74,6 +73,7 @@ describe('SQLite in an app', () => {
         await outside.insert(notes).values({ body: 'outside' })
       })
     })
+    app.get('/registry', async () => db().all(sql`select * from tenants`))
     app.get('/raw', async () => db().all(sql`select body from notes`))
     return app
   }
@@ -148,6 +148,25 @@ describe('SQLite in an app', () => {
     expect(rows).toBeGreaterThan(1000)
     expect(app.tenancy.getMetrics().pools['tenants']?.total).toBeLessThanOrEqual(3)
   }, 120_000)
+
+  it.each(['database', 'prefix'] as const)(
+    '%s: the registry outlives the app, and no tenant reaches it',
+    async (strategy) => {
+      const options = { isolationStrategy: strategy, databaseUrl: `file:${join(folder, `kept-${strategy}.db`)}` }
+      const first = await appWith(options)
+      await first.tenancy.register({ identifier: 'acme', metadata: { plan: 'pro' } })
+      await post(first, 'acme', '/notes/kept')
+      await first.close()
+      expect(await readdir(folder)).toContain(`kept-${strategy}.db.registry`)
+
+      const second = await appWith(options)
+      expect(await notesOf(second, 'acme')).toEqual(['kept'])
+      expect(await second.tenancy.get('acme')).toMatchObject({ metadata: { plan: 'pro' }, status: 'active' })
+      const reached = await second.inject({ url: '/registry', headers: as('acme') })
+      expect(reached.statusCode).toBe(500)
+      expect(reached.body).not.toContain('pro')
+    },
+  )
 
   it('the folder of the tenants can be chosen', async () => {
     const tenantFolder = join(folder, 'elsewhere')

@@ -62,6 +62,7 @@ export function mysqlServer(database: MysqlDatabase, options: Partial<MysqlServe
     maxOverflow: 0,
     poolTimeout: 10,
     poolRecycle: 3600,
+    registrySchema: 'tenancy',
     strategies: ['schema', 'database', 'prefix'],
     onStatement: undefined,
     ...options,

@@ -12,22 +12,36 @@ const SYSTEM = /^[`"']?(mysql|sys|performance_schema)[`"']?\./i
 export async function checkBaseline(
   query: AdminConnection['query'],
   accounts: { readonly serving: string; readonly admin: string },
+  registry: string,
 ): Promise<readonly string[]> {
   const breaches: string[] = []
   if (accounts.serving === accounts.admin) {
     breaches.push('it is the admin account too: set adminDatabaseUrl and serve with an account of its own')
   }
   for (const row of await query<Record<string, string>>('show grants'))
-    breaches.push(...breachesOf(Object.values(row)[0]))
+    breaches.push(...breachesOf(Object.values(row)[0], registry))
   return breaches
 }
 
-/** What one line of SHOW GRANTS allows beyond rows of one database. */
-export function breachesOf(grant = ''): string[] {
+/** What one line of SHOW GRANTS allows beyond rows of one tenant's database; `registry` is nobody's. */
+export function breachesOf(grant = '', registry = ''): string[] {
   const [, rights = '', object = ''] = GRANT.exec(grant) ?? []
   const breaches: string[] = []
   if (object === '*.*' && rights !== 'USAGE') breaches.push(`it has ${rights} on all databases`)
+  if (covers(object, registry)) breaches.push(`it has ${rights} on ${object}, where the registry of tenants is`)
   if (SYSTEM.test(object)) breaches.push(`it has ${rights} on ${object}`)
   if (rights !== 'PROXY' && grant.endsWith(' WITH GRANT OPTION')) breaches.push('it can grant its rights to others')
   return breaches
+}
+
+/** Whether a grant on `object` reaches a database. Its name is a pattern: `_` stands for one character, `%` for any. */
+function covers(object: string, database: string): boolean {
+  const [, pattern] = /^`((?:[^`]|``)+)`\./.exec(object) ?? []
+  if (pattern === undefined || database === '') return false
+  const source = pattern
+    .replaceAll('``', '`')
+    .replace(/\\?[^]/g, (one) =>
+      one === '%' ? '.*' : one === '_' ? '.' : `\\u{${one.at(-1)?.codePointAt(0)?.toString(16)}}`,
+    )
+  return new RegExp(`^${source}$`, 'isu').test(database)
 }

@@ -8,6 +8,8 @@ export const SIDE_FILES = ['-wal', '-shm', '-journal'] as const
 /** Where the files of a server are; absolute, so that a later change of the working folder moves nothing. */
 export interface Location {
   readonly mainFile: string
+  /** The registry of tenants: a file of its own, which no tenant's connection opens. */
+  readonly registryFile: string
   readonly tenantFolder: string
 }
 
@@ -23,17 +25,23 @@ export interface FileIdentity {
  */
 export function locationOf(url: string, tenantFolder?: string): Location {
   const mainFile = resolve(pathOf(url))
-  const location = { mainFile, tenantFolder: resolve(tenantFolder ?? `${mainFile}.tenants`) }
+  const location = {
+    mainFile,
+    registryFile: registryOf(mainFile),
+    tenantFolder: resolve(tenantFolder ?? `${mainFile}.tenants`),
+  }
   assertApart(location)
   return Object.freeze(location)
 }
 
 /** Makes the folders. The links on the way to them are followed once, now. */
-export function prepare({ mainFile, tenantFolder }: Location): Location {
-  mkdirSync(dirname(mainFile), { recursive: true })
+export function prepare({ mainFile: file, tenantFolder }: Location): Location {
+  mkdirSync(dirname(file), { recursive: true })
   mkdirSync(tenantFolder, { recursive: true, mode: 0o700 })
+  const mainFile = join(realpathSync(dirname(file)), basename(file))
   const location = {
-    mainFile: join(realpathSync(dirname(mainFile)), basename(mainFile)),
+    mainFile,
+    registryFile: registryOf(mainFile),
     tenantFolder: realpathSync(tenantFolder),
   }
   assertApart(location)
@@ -54,6 +62,10 @@ export function identityOf(path: string, namespace: string): FileIdentity | unde
   if (found === undefined) return undefined
   if (!found.isFile()) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [namespace])
   return { device: found.dev, inode: found.ino }
+}
+
+function registryOf(mainFile: string): string {
+  return `${mainFile}.registry`
 }
 
 /** Nobody's own file can be the main one, whatever the namespace. */

@@ -80,3 +80,14 @@ it('quotes accounts', () => {
   expect(quoteAccount('app@%')).toBe("'app'@'%'")
   expect(quoteAccount("a@b'\\@10.0.0.%")).toBe("'a@b''\\\\'@'10.0.0.%'")
 })
+
+it('finds a right on the registry, by a pattern too', () => {
+  const grant = (object: string) => `GRANT SELECT ON ${object} TO \`app\`@\`%\``
+  for (const object of ['`tenancy`.*', '`tenancy`.`tenants`', '`t%`.*', '`tenanc_`.*', '`%`.*', '`TENANCY`.*']) {
+    expect(breachesOf(grant(object), 'tenancy')).toHaveLength(1)
+  }
+  for (const object of ['`t0001`.*', '`tenanc\\_`.*', '`tenancy2`.*', '`tena`.*', '`t\\%`.*', '`a.c`.*']) {
+    expect(breachesOf(grant(object), 'tenancy')).toEqual([])
+  }
+  expect(breachesOf(grant('`a``b`.*'), 'a`b')).toHaveLength(1)
+})

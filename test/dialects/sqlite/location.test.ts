@@ -15,7 +15,11 @@ it.each([
   ['file:./rel.db', join(process.cwd(), 'rel.db')],
   ['file:rel.db', join(process.cwd(), 'rel.db')],
 ])('[W49] %s is made absolute, once', (url, mainFile) => {
-  expect(locationOf(url)).toEqual({ mainFile, tenantFolder: `${mainFile}.tenants` })
+  expect(locationOf(url)).toEqual({
+    mainFile,
+    registryFile: `${mainFile}.registry`,
+    tenantFolder: `${mainFile}.tenants`,
+  })
 })
 
 it.each([

@@ -34,6 +34,8 @@ export interface MysqlServerOptions {
   readonly poolRecycle: number
   /** Seconds after which `close()` cuts the connections that are still in use. Default 10. */
   readonly closeTimeout?: number
+  /** The database of the registry, which no tenant may reach. */
+  readonly registrySchema: string
   /** What may be asked of this server; prefixed tables need a database. */
   readonly strategies: readonly StrategyName[]
   /** Told every statement of a tenant, without its parameters. */
@@ -88,6 +90,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
     capabilities,
     textScoped,
     admin,
+    registry: Object.freeze({ dialect: 'mysql', connection: admin }),
 
     async open() {
       assertDatabases(options)
@@ -97,7 +100,9 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
           serving: await accountOf(ready.serving),
           admin: await accountOf(ready.adminPool),
         }
-        const breaches = await onLease(ready.serving, (lease) => checkBaseline(queryOn(lease), accounts))
+        const breaches = await onLease(ready.serving, (lease) =>
+          checkBaseline(queryOn(lease), accounts, options.registrySchema),
+        )
         servingAccount = accounts.serving === accounts.admin ? undefined : accounts.serving
         opened = ready
         const account = JSON.stringify(accounts.serving)

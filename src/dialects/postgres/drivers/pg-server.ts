@@ -120,6 +120,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     textScoped,
     admin,
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, rights),
+    registry: Object.freeze({ dialect: 'postgres', connection: admin }),
 
     async open() {
       const ready = opened ?? (await load(options))

@@ -88,6 +88,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     textScoped,
     admin,
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, () => rights),
+    registry: Object.freeze({ dialect: 'postgres', connection: admin }),
 
     async open() {
       if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')

@@ -40,6 +40,7 @@ interface Opened {
   readonly createClient: CreateLibsqlClient
   readonly mainFile: string
   readonly main: DatabaseFile
+  readonly registry: DatabaseFile
   readonly own: OwnFiles
   readonly drizzle: (options: { client: object }) => unknown
 }
@@ -91,6 +92,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
     capabilities,
     textScoped,
     admin: adminConnection(main),
+    registry: Object.freeze({ dialect: 'sqlite', connection: adminConnection(() => parts().registry) }),
 
     async open() {
       if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
@@ -144,10 +146,13 @@ async function load(options: LibsqlServerOptions, location: Location): Promise<O
   const createClient = libsql.createClient as unknown as CreateLibsqlClient
   const timeoutMs = options.poolTimeout * 1000
   const real = withFolders(location)
+  const fileAt = (path: string) =>
+    createDatabaseFile({ open: (purpose) => connect(createClient, path, purpose), timeoutMs })
   return Object.freeze({
     createClient,
     mainFile: real.mainFile,
-    main: createDatabaseFile({ open: (purpose) => connect(createClient, real.mainFile, purpose), timeoutMs }),
+    main: fileAt(real.mainFile),
+    registry: fileAt(real.registryFile),
     own: createOwnFiles({ createClient, location: real, timeoutMs, maxOpenFiles: options.maxOpenFiles }),
     drizzle: drizzle as unknown as Opened['drizzle'],
   })
@@ -164,9 +169,12 @@ function withFolders(location: Location): Location {
 /** Waits for what is under way, at most `patienceMs`; what is still open then is rolled back. */
 async function end(opened: Opened | undefined, patienceMs: number): Promise<void> {
   if (opened === undefined) return
-  const { main, own } = opened
-  await Promise.all([own.close(patienceMs), atMost(patienceMs, main.lock('statement'))])
-  await main.close()
+  const { main, registry, own } = opened
+  await Promise.all([
+    own.close(patienceMs),
+    ...[main, registry].map((file) => atMost(patienceMs, file.lock('statement'))),
+  ])
+  await Promise.all([main.close(), registry.close()])
 }
 
 /** Settles when `work` does, whichever way, or when its time is over. */
