@@ -4,6 +4,7 @@ import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantSt
 import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
 import { parseIdentifier } from '../util/identifier.ts'
+import { canonicalRowKey } from '../util/row-key.ts'
 import { encodeCursor, readPage } from './page-cursor.ts'
 import { isRetryable, storeError } from './store-errors.ts'
 import { type CheckedPatch, checkNewTenant, checkPatch, isTenantId } from './tenant-input.ts'
@@ -27,7 +28,8 @@ interface Row {
   readonly [column: string]: unknown
 }
 
-const COLUMNS = 'id, identifier, name, status, strategy, server, namespace, metadata, version, created_at, updated_at'
+const COLUMNS =
+  'id, identifier, name, status, strategy, server, namespace, row_key, metadata, version, created_at, updated_at'
 /** As text: drivers differ in what they make of JSON. */
 const READ = COLUMNS.replace('metadata', 'cast(metadata as char) as metadata')
 /** How often a write is repeated that the database gave up for another one's sake. */
@@ -77,11 +79,12 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
 
   async function insert(input: NewTenant): Promise<Tenant> {
     const { id, identifier, name, status, placement, metadata } = checkNewTenant(input)
-    const { strategy, server, namespace } = placement
-    const values = [id, identifier, name, status, strategy, server, namespace, JSON.stringify(metadata)]
-    const text = `insert into ${table.name} (${COLUMNS}) values (${values.map(() => '?, ').join('')}1, ${table.now}, ${table.now})`
+    const { strategy, server, namespace, rowKey } = placement
+    const values = [id, identifier, name, status, strategy, server, namespace, rowKey, JSON.stringify(metadata)]
+    const text = `insert into ${table.name} (${COLUMNS}, row_key_canonical)
+      values (${values.map(() => '?, ').join('')}1, ${table.now}, ${table.now}, ?)`
     return run(async () => {
-      await connection.query(text, values)
+      await connection.query(text, [...values, canonicalRowKey(rowKey)])
       return (await select(connection.query, 'id = ?', id)) as Tenant
     })
   }
@@ -173,6 +176,7 @@ function toTenant(row: Row): Tenant {
       strategy: text('strategy') as Tenant['placement']['strategy'],
       server: text('server'),
       namespace: text('namespace'),
+      rowKey: text('row_key'),
     },
     metadata: JSON.parse(text('metadata')) as Tenant['metadata'],
     version: Number(row['version']),

@@ -19,6 +19,8 @@ const steps: readonly ((table: string) => string)[] = [
     strategy varchar(20) character set ascii collate ascii_bin not null,
     server varchar(255) collate utf8mb4_bin not null,
     namespace varchar(63) character set ascii collate ascii_bin not null unique,
+    row_key varchar(255) collate utf8mb4_bin not null,
+    row_key_canonical varchar(255) collate utf8mb4_bin not null unique,
     metadata longtext collate utf8mb4_bin not null check (json_valid(metadata)),
     version int unsigned not null,
     created_at char(24) character set ascii collate ascii_bin not null,

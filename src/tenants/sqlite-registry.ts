@@ -12,6 +12,8 @@ const steps: readonly (readonly string[])[] = [
       strategy text not null,
       server text not null,
       namespace text not null unique,
+      row_key text not null,
+      row_key_canonical text not null unique,
       metadata text not null check (json_valid(metadata)),
       version integer not null,
       created_at text not null,
