@@ -1,10 +1,16 @@
 import { eq, sql } from 'drizzle-orm'
+import { currentContext, runInContext, TenancyContext } from '../../src/context.ts'
+import type { Guard } from '../../src/contracts/dialect.ts'
+import type { Scope } from '../../src/contracts/isolation.ts'
+import { tenancyError } from '../../src/errors.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import type { Cell, Db, OpenCell } from '../matrix/cell.ts'
 import { migrationOf, scopeOf } from '../matrix/suite.ts'
 import { open } from '../support/database.ts'
-import { AUTHOR, type CellAttacker, type CellAttempt, cellOperations, SEEDED_IDS } from './cell-operations.ts'
+import { AUTHOR, type CellAttacker, type CellAttempt, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
+import { operationsOf } from './cell-operations.ts'
 import { Ledger } from './ledger.ts'
+import { codeOf } from './operation.ts'
 import { type Random, random } from './random.ts'
 
 /** What {@link attackCell} is given. */
@@ -17,8 +23,12 @@ export interface CellAttackOptions {
   readonly seed: number
   /** Whether connections are killed meanwhile, where the cell knows how. */
   readonly chaos: boolean
+  /** Whether connections are so scarce, and waits so short, that many an operation gets none. */
+  readonly impatient?: boolean
+  /** Whether a database refuses to work in the context of another tenant, as it does in the product. Default: yes. */
+  readonly guarded?: boolean
   /** Gives the database of a tenant; by default the one that is bound to it. A wrong one must be found out. */
-  readonly choose?: (attacker: CellAttacker) => Promise<Db>
+  readonly choose?: (attacker: CellAttacker) => Promise<Db> | Db
 }
 
 /** What {@link attackCell} found; `samples` are sentences. */
@@ -37,15 +47,18 @@ const CHAOS_EVERY_MS = 60
 export async function attackCell(options: CellAttackOptions): Promise<CellFindings> {
   const found: CellFindings = { foreign: 0, wrong: 0, disturbed: 0, done: {}, samples: [] }
   const attackers: CellAttacker[] = []
-  for (let i = 0; i < options.tenants; i++) attackers.push(await provision(options, i))
+  for (let i = 0; i < options.tenants; i++) attackers.push(await insistently(() => provision(options, i)))
   const dropped = new Set<Promise<unknown>>()
   const chaos = options.chaos ? keepDisturbing(options.opened) : undefined
   const { operations, workers, seed } = options
+  const choose = byWeight(operationsOf(options))
   let left = operations
   let title = 0
   const worker = async (number: number) => {
     const numbers = random(seed * 1000 + number)
-    while (left-- > 0) await attempt(options, attackers, numbers, found, { dropped, next: () => ++title })
+    while (left-- > 0) {
+      await attempt(options, attackers, numbers, found, { dropped, next: () => ++title, operation: choose(numbers) })
+    }
   }
   await Promise.all(Array.from({ length: workers }, (_, number) => worker(number)))
   await Promise.all(dropped)
@@ -55,6 +68,7 @@ export async function attackCell(options: CellAttackOptions): Promise<CellFindin
 }
 
 interface Work {
+  readonly operation: CellOperation
   readonly dropped: Set<Promise<unknown>>
   next(): number
 }
@@ -67,7 +81,8 @@ async function attempt(
   work: Work,
 ): Promise<void> {
   const attacker = numbers.pick(attackers)
-  const operation = byWeight(numbers)
+  const { operation } = work
+  const context = contextOf(attacker.scope)
   const announced: string[] = []
   const note = (kind: 'foreign' | 'wrong', what: string) => {
     found[kind]++
@@ -77,6 +92,11 @@ async function attempt(
     if (error === undefined && operation.fails === undefined) return true
     if (error !== undefined && options.chaos && options.opened.isDisturbance?.(error) === true) {
       found.disturbed++
+      return false
+    }
+    if (options.impatient === true && codeOf(error) === 'TENANCY_ERR_POOL_TIMEOUT') {
+      found.disturbed++
+      for (const title of announced) attacker.ledger.settle(title)
       return false
     }
     // Not disturbed: what was announced and failed is certainly not there.
@@ -92,6 +112,16 @@ async function attempt(
     opened: options.opened,
     random: numbers,
     stranger: numbers.pick(attackers),
+    guarded: options.guarded ?? true,
+    as: (whom, work) => runInContext(contextOf(whom.scope), work),
+    outside: (work) => runInContext(new TenancyContext(NOBODY, undefined), work),
+    request: () => {
+      const { client, commit, rollback } = options.opened.server.lazyTransaction(
+        attacker.scope,
+        guardOf(options, attacker.scope),
+      )
+      return { db: options.opened.drizzle(client), commit, rollback }
+    },
     newTitle() {
       const title = `${attacker.marker}-${work.next()}`
       attacker.ledger.expect(title)
@@ -103,6 +133,7 @@ async function attempt(
         if (!String(title).startsWith(`${whose.marker}-`)) note('foreign', `${whose.marker} saw ${String(title)}`)
       }
       if (rows.length < least) note('wrong', `${whose.marker} saw ${rows.length} of ${least} rows`)
+      if (whose === attacker && currentContext() !== context) note('foreign', 'it went on in the context of a stranger')
     },
     report: (what) => note('wrong', what),
     drop(promise) {
@@ -119,7 +150,7 @@ async function attempt(
     timer = setTimeout(() => resolve(new Error('it hangs')), PATIENCE_MS)
   })
   const outcome = await Promise.race([
-    operation.run(given).then(
+    runInContext(context, () => operation.run(given)).then(
       () => undefined,
       (error: unknown) => error ?? new Error('nothing was thrown'),
     ),
@@ -129,11 +160,13 @@ async function attempt(
   if (judge(outcome)) found.done[operation.name] = (found.done[operation.name] ?? 0) + 1
 }
 
-async function provision({ cell, opened }: CellAttackOptions, number: number): Promise<CellAttacker> {
+async function provision(options: CellAttackOptions, number: number): Promise<CellAttacker> {
+  const { cell, opened } = options
   const marker = `m${number}`
   const scope = scopeOf(cell)
+  const guard = guardOf(options, scope)
   await migrateNamespace({ server: opened.server, scope, migrations: [migrationOf(opened.statements)] })
-  const db = opened.drizzle(opened.server.client(scope, open))
+  const db = opened.drizzle(opened.server.client(scope, guard))
   const { authors, books } = opened.model
   await db.insert(authors).values([
     { id: AUTHOR, name: `Author of ${marker}` },
@@ -146,7 +179,7 @@ async function provision({ cell, opened }: CellAttackOptions, number: number): P
     .from(books)
     .where(eq(books.id, sql.placeholder('id')))
     .prepare('book_of_everybody')
-  return { marker, db, prepared, ledger: new Ledger() }
+  return { marker, scope, db, prepared, ledger: new Ledger() }
 }
 
 /** Every tenant has what it was told that it has, and nothing else. */
@@ -158,7 +191,7 @@ async function inspect({ opened }: CellAttackOptions, { marker, db, ledger }: Ce
   const { books } = opened.model
   const read = () => db.select({ title: books.title, price: books.price }).from(books)
   // The last kill may still be on its way.
-  const rows = await read().catch((error: unknown) =>
+  const rows = await insistently(read).catch((error: unknown) =>
     opened.isDisturbance?.(error) === true ? read() : rethrow(error),
   )
   for (const { title } of rows) if (!title.startsWith(`${marker}-`)) note('foreign', `${marker} has ${title}`)
@@ -166,6 +199,17 @@ async function inspect({ opened }: CellAttackOptions, { marker, db, ledger }: Ce
   if (seeds.length !== SEEDED_IDS.length) note('wrong', `${marker} has ${seeds.length} seeds`)
   for (const difference of ledger.differences(new Map(rows.map(({ title, price }) => [title, price])))) {
     note('wrong', difference)
+  }
+}
+
+/** Again and again while there is no connection in time; one that came too late is there the next time. */
+async function insistently<T>(work: () => Promise<T>): Promise<T> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (tries > 200 || codeOf(error) !== 'TENANCY_ERR_POOL_TIMEOUT') throw error
+    }
   }
 }
 
@@ -189,11 +233,35 @@ function keepDisturbing(opened: OpenCell): { stop(): Promise<void> } {
   }
 }
 
-function byWeight(numbers: Random) {
-  const total = cellOperations.reduce((sum, { weight }) => sum + weight, 0)
-  let rest = (numbers.below(1_000_000) / 1_000_000) * total
-  const [first] = cellOperations
-  return cellOperations.find(({ weight }) => (rest -= weight) < 0) ?? (first as (typeof cellOperations)[number])
+function byWeight(operations: readonly CellOperation[]): (numbers: Random) => CellOperation {
+  const total = operations.reduce((sum, { weight }) => sum + weight, 0)
+  // The rare ones too, a few times each.
+  const first = [...operations, ...operations, ...operations]
+  return (numbers) => {
+    const due = first.shift()
+    if (due !== undefined) return due
+    let rest = (numbers.below(1_000_000) / 1_000_000) * total
+    return operations.find(({ weight }) => (rest -= weight) < 0) ?? (operations[0] as CellOperation)
+  }
+}
+
+/** What a context needs of the product; nothing here asks for the current tenant's database. */
+const NOBODY = { databaseOf: () => ({}), run: () => Promise.reject(new Error('not here')) }
+
+/** Where a request of this tenant runs. */
+function contextOf({ tenantId }: Scope): TenancyContext {
+  return new TenancyContext(NOBODY, { id: tenantId } as never)
+}
+
+/** The product's own rule: a database works for its tenant, and outside of any. */
+function guardOf({ guarded = true }: CellAttackOptions, { tenantId }: Scope): Guard {
+  if (!guarded) return open
+  return (moment) => {
+    const current = currentContext()?.tenant
+    if (moment !== 'send' && current !== undefined && current.id !== tenantId) {
+      throw tenancyError('TENANCY_ERR_TENANT_MISMATCH')
+    }
+  }
 }
 
 function describe(error: unknown): string {

@@ -1,61 +1,43 @@
 import { eq, like, sql } from 'drizzle-orm'
-import type { Book, Db, OpenCell, Runner } from '../matrix/cell.ts'
-import type { Ledger } from './ledger.ts'
-import type { Random } from './random.ts'
+import type { Book, Cell, OpenCell } from '../matrix/cell.ts'
+import { AUTHOR, type CellAttempt, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
+import { cellRequests } from './cell-requests.ts'
+import { insert, titles, Undo, undone } from './cell-steps.ts'
+import { codeOf } from './operation.ts'
 
-/** One tenant under attack on a cell. */
-export interface CellAttacker {
-  /** Begins the title of every book of this tenant and of no other. */
-  readonly marker: string
-  readonly db: Db
-  readonly prepared: { execute(values: { id: number }): Promise<{ title: string }[]> }
-  readonly ledger: Ledger
+/** What can be done to a cell. */
+export function operationsOf({ cell, opened }: { cell: Cell; opened: OpenCell }): readonly CellOperation[] {
+  return [...cellOperations, ...cellRequests, unqualified(cell)].filter(
+    ({ needs, possible }) => (needs === undefined || cell.features.includes(needs)) && possible?.(opened) !== false,
+  )
 }
 
-/** What one operation is given. */
-export interface CellAttempt extends CellAttacker {
-  readonly opened: OpenCell
-  readonly random: Random
-  readonly stranger: CellAttacker
-  newTitle(): string
-  /** Checks that all these titles are of `whose`; fewer than `least` is a find too. */
-  saw(rows: readonly { readonly title: unknown }[], least?: number, whose?: CellAttacker): void
-  report(what: string): void
-  /** Work that nobody waits for. */
-  drop(work: Promise<unknown>): void
+/** Raw SQL with a plain name: the tenant's, or nobody's. */
+function unqualified({ unqualified: whose }: Cell): CellOperation {
+  const query = sql`select title from books`
+  return {
+    name: 'raw SQL with a plain name',
+    weight: 3,
+    ...(whose === 'nobody' && { fails: true }),
+    run: async (at) => at.saw((await at.opened.rows(at.db, query)) as { title: unknown }[], SEEDED_IDS.length),
+  }
 }
 
-/** One kind of attack. */
-export interface CellOperation {
-  readonly name: string
-  readonly weight: number
-  /** Whether it must fail. */
-  readonly fails?: true
-  run(attempt: CellAttempt): Promise<unknown>
-}
-
-/** Ids that every tenant has from the start and keeps. */
-export const SEEDED_IDS = [1_000_101, 1_000_102, 1_000_103]
-
-/** The author of all books. */
-export const AUTHOR = 1
-
-const titles = ({ opened: { model } }: CellAttempt, db: Runner) =>
-  db.select({ title: model.books.title }).from(model.books).limit(20)
-
-async function insert(at: CellAttempt, db: Runner, price = 0): Promise<string> {
-  const title = at.newTitle()
-  await db.insert(at.opened.model.books).values({ authorId: AUTHOR, title, price })
-  return title
-}
-
-class Undo extends Error {}
-const undone = (error: unknown) => {
-  if (!(error instanceof Undo)) throw error
+/** What is somebody else's works nowhere but with them: refused here, or their own rows where nothing guards. */
+async function foreign(
+  at: CellAttempt,
+  work: () => PromiseLike<readonly { readonly title: unknown }[]>,
+): Promise<void> {
+  const outcome = await (async () => work())().catch((error: unknown) => error)
+  if (Array.isArray(outcome)) at.saw(outcome as { title: unknown }[], 1, at.stranger)
+  const refused = codeOf(outcome) === 'TENANCY_ERR_TENANT_MISMATCH'
+  const mustBe = at.guarded && at.stranger.marker !== at.marker
+  if (refused !== mustBe && (refused || Array.isArray(outcome))) at.report(`${refused ? 'refused' : 'not refused'}`)
+  if (!refused && !Array.isArray(outcome)) throw outcome
 }
 
 /** What tenants do to each other when nobody means it, and when somebody does. */
-export const cellOperations: readonly CellOperation[] = [
+const cellOperations: readonly CellOperation[] = [
   { name: 'select', weight: 10, run: async (at) => at.saw(await titles(at, at.db), SEEDED_IDS.length) },
   {
     name: 'select by an id that everybody has',
@@ -154,7 +136,11 @@ export const cellOperations: readonly CellOperation[] = [
   {
     name: 'somebody else’s prepared query',
     weight: 4,
-    run: async (at) => at.saw(await at.stranger.prepared.execute({ id: SEEDED_IDS[0] as number }), 1, at.stranger),
+    run: async (at) => {
+      await foreign(at, () => at.stranger.prepared.execute({ id: SEEDED_IDS[0] as number }))
+      const rows = await at.outside(() => at.stranger.prepared.execute({ id: SEEDED_IDS[0] as number }))
+      at.saw(rows, 1, at.stranger)
+    },
   },
   {
     name: 'somebody else’s builder, awaited here',
@@ -162,16 +148,54 @@ export const cellOperations: readonly CellOperation[] = [
     run: async (at) => {
       const built = titles(at, at.stranger.db)
       at.saw(await titles(at, at.db), SEEDED_IDS.length)
-      at.saw(await built, SEEDED_IDS.length, at.stranger)
+      await foreign(at, () => built)
+      const whole = titles(at, at.stranger.db)
+      at.saw(await at.as(at.stranger, async () => whole), SEEDED_IDS.length, at.stranger)
     },
+  },
+  {
+    name: 'somebody else’s transaction',
+    weight: 2,
+    run: (at) => foreign(at, () => at.stranger.db.transaction(async (tx) => titles(at, tx))),
   },
   {
     name: 'two tenants at once',
     weight: 3,
     run: async (at) => {
-      const [mine, theirs] = await Promise.all([titles(at, at.db), titles(at, at.stranger.db)])
+      const [mine, theirs] = await Promise.all([
+        titles(at, at.db),
+        at.as(at.stranger, async () => titles(at, at.stranger.db)),
+      ])
       at.saw(mine, SEEDED_IDS.length)
       at.saw(theirs, SEEDED_IDS.length, at.stranger)
+    },
+  },
+  {
+    name: 'update and delete by ids that everybody has, undone',
+    weight: 3,
+    run: async (at) => {
+      const { books } = at.opened.model
+      const work = at.db.transaction(async (tx) => {
+        const id = at.random.pick(SEEDED_IDS)
+        await tx.update(books).set({ price: -2 }).where(eq(books.id, id))
+        await tx.delete(books).where(eq(books.id, id))
+        at.saw(await titles(at, tx))
+        throw new Undo()
+      })
+      await work.catch(undone)
+    },
+  },
+  {
+    name: 'statement that takes too long',
+    weight: 0.1,
+    possible: ({ tooLong }) => tooLong !== undefined,
+    run: async (at) => {
+      const error: unknown = await at.opened.tooLong?.(at.db).then(
+        () => at.report('nothing stopped it'),
+        (reason: unknown) => reason,
+      )
+      if (error instanceof Error && at.opened.isDisturbance?.(error) !== true) throw error
+      at.saw(await titles(at, at.db), SEEDED_IDS.length)
     },
   },
   {

@@ -1,52 +1,106 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Cell, OpenCell } from '../matrix/cell.ts'
-import { attackCell, type CellFindings } from './cell-attack.ts'
-import { type CellAttacker, cellOperations } from './cell-operations.ts'
+import type { Cell, Db, OpenCell } from '../matrix/cell.ts'
+import { attackCell, type CellAttackOptions, type CellFindings } from './cell-attack.ts'
+import type { CellAttacker } from './cell-attempt.ts'
+import type { OpenBrokenCell } from './broken-cells.ts'
+import { operationsOf } from './cell-operations.ts'
 
 /** For each cell and version of Drizzle; more on demand. */
 const OPERATIONS = Number(process.env['ATTACK_OPERATIONS'] ?? 10_000)
 
-/** Attacks a cell with pools of 1 and of 5, and sees that the attack finds a scoping that is wrong. */
-export function attackSuite(cellOf: (poolSize: number) => Cell, tenants = 20): void {
+/** Seconds that most waits for the only connection are longer than. */
+const TOO_SHORT = 0.02
+
+/** Makes a cell with connections, or files, for so many at once; `poolTimeout` is the longest wait for one, in seconds. */
+export type CellMaker = (poolSize: number, poolTimeout?: number) => Cell
+
+/** Attacks a cell with pools of 1 and of 5, and sees that the attack finds what is wrong, such as these. */
+export function attackSuite(cellOf: CellMaker, broken: Readonly<Record<string, OpenBrokenCell>>): void {
   describe.each([1, 5])('a pool of %i', (poolSize) => {
-    const cell = cellOf(poolSize)
-    let opened: OpenCell
-    beforeAll(async () => {
-      opened = await cell.open()
-    })
-    afterAll(() => opened?.close())
+    const { attack, opened } = attacked(cellOf(poolSize))
 
     it('lets nothing cross', async () => {
-      const findings = await attackCell({
-        cell,
-        opened,
-        tenants,
+      const findings = await attack({
+        tenants: 20,
         operations: OPERATIONS / 2,
         workers: poolSize === 1 ? 8 : 16,
         seed: poolSize,
-        chaos: opened.disturb !== undefined,
+        chaos: opened().disturb !== undefined,
       })
       expect(findings).toMatchObject({ foreign: 0, wrong: 0, samples: [] })
-      expect(cellOperations.filter(({ name }) => findings.done[name] === undefined)).toEqual([])
+      const all = operationsOf({ cell: cellOf(poolSize), opened: opened() })
+      expect(all.filter(({ name }) => findings.done[name] === undefined)).toEqual([])
     }, 240_000)
 
     it('control: finds a tenant that is kept in a module variable', async () => {
-      let current: CellAttacker | undefined
-      const findings: CellFindings = await attackCell({
-        cell,
-        opened,
+      const findings = await attack({
         tenants: 4,
         operations: 300,
         workers: 8,
         seed: 7,
-        chaos: false,
-        choose: async (attacker) => {
-          current = attacker
-          await new Promise(setImmediate)
-          return current.db
-        },
+        guarded: false,
+        choose: lastUsed(),
       })
       expect(findings.foreign).toBeGreaterThan(0)
     }, 60_000)
+
+    it('the guard turns that same mistake into an error', async () => {
+      const findings = await attack({ tenants: 4, operations: 300, workers: 8, seed: 7, choose: lastUsed() })
+      expect(findings).toMatchObject({ foreign: 0 })
+      expect(findings.samples.filter((sample) => !sample.includes('TENANCY_ERR_TENANT_MISMATCH'))).toEqual([])
+      expect(findings.wrong).toBeGreaterThan(0)
+    }, 60_000)
   })
+
+  describe('controls', () => {
+    const { attack, opened } = attacked(cellOf(5))
+
+    it.each(Object.entries(broken))(
+      'finds %s',
+      async (_what, openBroken) => {
+        const { clientOf, close } = await openBroken(opened().place)
+        const databases = new Map<CellAttacker, Db>()
+        const choose = (attacker: CellAttacker) => {
+          const known = databases.get(attacker) ?? opened().drizzle(clientOf(attacker.scope))
+          databases.set(attacker, known)
+          return known
+        }
+        const findings = await attack({ tenants: 4, operations: 300, workers: 8, seed: 7, guarded: false, choose })
+        await close()
+        expect(findings.foreign).toBeGreaterThan(0)
+      },
+      60_000,
+    )
+  })
+
+  describe('a wait that is too short', () => {
+    const { attack } = attacked(cellOf(1, TOO_SHORT))
+
+    it('fails, and lets nothing cross', async () => {
+      const findings = await attack({ tenants: 8, operations: OPERATIONS / 10, workers: 16, seed: 3, impatient: true })
+      expect(findings).toMatchObject({ foreign: 0, wrong: 0, samples: [] })
+      expect(findings.disturbed).toBeGreaterThan(0)
+    }, 240_000)
+  })
+}
+
+type Run = Pick<CellAttackOptions, 'tenants' | 'operations' | 'workers' | 'seed'> & Partial<CellAttackOptions>
+
+function attacked(cell: Cell): { attack: (run: Run) => Promise<CellFindings>; opened: () => OpenCell } {
+  let opened: OpenCell
+  beforeAll(async () => {
+    opened = await cell.open()
+  })
+  afterAll(() => opened?.close())
+  return { attack: (run) => attackCell({ cell, opened, chaos: false, ...run }), opened: () => opened }
+}
+
+/** The database of whoever asked last. */
+function lastUsed(): NonNullable<CellAttackOptions['choose']> {
+  let current: CellAttacker | undefined
+  return async (attacker) => {
+    current = attacker
+    await new Promise(setImmediate)
+    return current.db
+  }
 }

@@ -47,6 +47,8 @@ export interface Book {
 /** One strategy on one database, opened. */
 export interface OpenCell {
   readonly server: DatabaseServer
+  /** The URL of the serving account, or the folder. */
+  readonly place: string
   readonly model: Model
   readonly statements: ModelStatements
   /** The driver's own Drizzle over a client of the server. */
@@ -59,6 +61,8 @@ export interface OpenCell {
   upsert(db: Runner, book: Book): Promise<unknown>
   /** Kills or cancels a connection of the serving pool, where there is one. */
   disturb?(): Promise<void>
+  /** Runs a statement that the database stops because it takes too long, where it does. */
+  tooLong?(db: Db): Promise<unknown>
   /** Whether such a kill explains this error, so that nobody knows what was done. */
   isDisturbance?(error: unknown): boolean
   close(): Promise<void>

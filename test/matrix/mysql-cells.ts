@@ -1,4 +1,5 @@
 import * as orm from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/mysql2'
 import mysql from 'mysql2/promise'
 import type { IsolationStrategy } from '../../src/contracts/isolation.ts'
@@ -25,7 +26,13 @@ const DISTURBED = new Set(['ER_QUERY_INTERRUPTED', 'ER_LOCK_DEADLOCK', 'ER_LOCK_
 const relational: readonly Feature[] = 'defineRelations' in orm ? [] : ['relational']
 
 /** A strategy on a MySQL or MariaDB server. */
-export function mysqlCell(engine: string, superuserUrl: string, strategy: IsolationStrategy, poolSize = 2): Cell {
+export function mysqlCell(
+  engine: string,
+  superuserUrl: string,
+  strategy: IsolationStrategy,
+  poolSize = 2,
+  poolTimeout = 10,
+): Cell {
   return {
     name: `${strategy.name} on ${engine}`,
     strategy,
@@ -33,13 +40,16 @@ export function mysqlCell(engine: string, superuserUrl: string, strategy: Isolat
     features: ['lock', 'isolation level', 'iterator', ...relational],
     async open() {
       const database = await mysqlDatabase(superuserUrl)
-      const server = mysqlServer(database, { poolSize })
-      await server.open()
       const killer = await mysql.createConnection(database.superUrl)
+      // A connection has the limit that its account had when it began.
+      await killer.query(`alter user ${database.servingUser}@'%' with max_statement_time 1`)
+      const server = mysqlServer(database, { poolSize, poolTimeout })
+      await server.open()
       adoptTables({ authors, books, cheapBooks })
       const model = { authors, books, cheapBooks } as unknown as Model
       return {
         server,
+        place: database.url,
         model,
         statements,
         drizzle: (client) => drizzle({ client: client as never }) as unknown as Db,
@@ -51,8 +61,9 @@ export function mysqlCell(engine: string, superuserUrl: string, strategy: Isolat
             .insert(books)
             .values({ id, title, price, authorId })
             .onDuplicateKeyUpdate({ set: { title, price } }),
+        tooLong: (db) => db.execute(sql`select sleep(3)`),
         disturb: () => kill(killer, database.servingUser),
-        isDisturbance: (error) => isChaos(error) || DISTURBED.has(codeOf(error) ?? ''),
+        isDisturbance: (error) => isChaos(error) || DISTURBED.has(codeOf(error) ?? '') || isTimeout(error),
         close: async () => {
           await killer.end()
           await server.close()
@@ -61,6 +72,12 @@ export function mysqlCell(engine: string, superuserUrl: string, strategy: Isolat
       }
     },
   }
+}
+
+/** MariaDB's ER_STATEMENT_TIMEOUT, a name that mysql2 does not know. */
+function isTimeout(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null) return false
+  return ('errno' in error && error.errno === 1969) || ('cause' in error && isTimeout(error.cause))
 }
 
 /** Cancels what runs, or ends a connection, of the serving account. */

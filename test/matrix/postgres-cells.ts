@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import { drizzle as drizzlePglite } from 'drizzle-orm/pglite'
 import { Client } from 'pg'
@@ -29,11 +30,18 @@ export const pgStrategies: readonly IsolationStrategy[] = [
 export const pgliteStrategies = pgStrategies.filter(({ name }) => name !== 'database')
 
 /** A strategy on a PostgreSQL server. */
-export function pgCell(engine: string, superuserUrl: string, strategy: IsolationStrategy, poolSize = 2): Cell {
+export function pgCell(
+  engine: string,
+  superuserUrl: string,
+  strategy: IsolationStrategy,
+  poolSize = 2,
+  poolTimeout = 10,
+): Cell {
   return cellOf(engine, strategy, async () => {
     const database = await (strategy.name === 'database' ? databaseHost : baselineDatabase)(superuserUrl)
     const server = testServer(database, {
       poolSize,
+      poolTimeout,
       maxTenantConnections: poolSize,
       strategies: [strategy.name as StrategyName],
     })
@@ -42,7 +50,13 @@ export function pgCell(engine: string, superuserUrl: string, strategy: Isolation
     await killer.connect()
     return {
       server,
+      place: database.appUrl,
       over: (client, options) => drizzle({ client: client as never, ...options }),
+      tooLong: (db) =>
+        db.transaction(async (tx) => {
+          await tx.execute(sql`set local statement_timeout = 50`)
+          await tx.execute(sql`select pg_sleep(5)`)
+        }),
       disturb: () => kill(killer, database),
       close: async () => {
         await killer.end()
@@ -66,6 +80,7 @@ export function pgliteCell(strategy: IsolationStrategy): Cell {
     await server.open()
     return {
       server,
+      place: 'memory',
       over: (client, options) => drizzlePglite({ client: client as never, ...options }),
       close: () => server.close(),
     }
@@ -76,7 +91,9 @@ const features = ['returning', 'update from', 'relational', 'relational one', 'i
 
 interface Opened {
   readonly server: DatabaseServer
+  readonly place: string
   readonly over: (client: object, options?: object) => unknown
+  tooLong?(db: Db): Promise<unknown>
   disturb?(): Promise<void>
   close(): Promise<void>
 }

@@ -41,6 +41,7 @@ export function sqliteCell(strategy: IsolationStrategy, options: Partial<LibsqlS
       const native = (db: unknown) => db as LibSQLDatabase
       return {
         server,
+        place: folder,
         model,
         statements,
         drizzle: (client) => drizzle({ client: client as never }) as unknown as Db,
