@@ -32,7 +32,8 @@ async function foreign(
   if (Array.isArray(outcome)) at.saw(outcome as { title: unknown }[], 1, at.stranger)
   const refused = codeOf(outcome) === 'TENANCY_ERR_TENANT_MISMATCH'
   const mustBe = at.guarded && at.stranger.marker !== at.marker
-  if (refused !== mustBe && (refused || Array.isArray(outcome))) at.report(`${refused ? 'refused' : 'not refused'}`)
+  if (refused !== mustBe && (refused || Array.isArray(outcome)))
+    at.report(refused ? 'it was refused' : 'it was not refused')
   if (!refused && !Array.isArray(outcome)) throw outcome
 }
 

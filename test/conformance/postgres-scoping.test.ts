@@ -297,6 +297,11 @@ for (const version of ['15', '18'] as const) {
           expect(Object.keys((await all(a)).rows[0] ?? {})).not.toContain('later')
           expect(Object.keys((await all(b)).rows[0] ?? {})).toContain('later')
           for (const query of prepared) await query.execute()
+          // As pg itself names statements: one name, one text, two result types.
+          for (const scope of [a, b, a]) {
+            const { rows } = await dbOf(scope, single).client.query({ name: 'everything', text: 'select * from items' })
+            expect('later' in (rows[0] as object)).toBe(scope === b)
+          }
         }
         await single.admin.query(`alter table "${b.namespace}".items drop column later`)
         await single.close()

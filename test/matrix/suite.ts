@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { sql } from 'drizzle-orm'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Migration } from '../../src/contracts/migrator.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
@@ -49,6 +50,33 @@ export function matrixSuite(cell: Cell): void {
       const after = await booksOf(given(), gone.db).catch(() => [])
       expect(after).toEqual([])
       expect(await booksOf(given(), a.db)).toEqual(seededBooks('a'))
+    })
+
+    it('[W51] tables that differ during a rolling migration are nobody’s cached plan', async () => {
+      const [before, after] = [await newTenant(cell, opened, 'before'), await newTenant(cell, opened, 'after')]
+      const { model, server } = opened
+      const prepared = [before, after].map(({ db }) =>
+        db.select({ title: model.books.title }).from(model.books).orderBy(model.books.id).prepare('all_books'),
+      )
+      const readAll = async () => {
+        for (const [i, tenant] of [before, after].entries()) {
+          const titles = seededBooks(tenant.name).map(({ title }) => ({ title }))
+          expect(await prepared[i]?.execute()).toEqual(titles)
+          expect(await opened.rows(tenant.db, sql`select * from ${model.books} order by id`)).toMatchObject(titles)
+          await tenant.db.transaction(async (tx) => {
+            expect(await opened.rows(tx, sql`select * from ${model.books} order by id`)).toMatchObject(titles)
+          })
+        }
+      }
+      const migrate = (statement: string) =>
+        server.inNamespace(after.scope, (session) => session.run(server.parseDdl(statement).render(after.scope)))
+      for (const tenant of [before, after]) await seed(opened, tenant)
+      await readAll()
+      await migrate('ALTER TABLE books ADD COLUMN later integer')
+      for (let i = 0; i < 3; i++) await readAll()
+      await migrate('ALTER TABLE books DROP COLUMN later')
+      for (let i = 0; i < 3; i++) await readAll()
+      for (const { scope } of [before, after]) await server.destroy(scope)
     })
 
     it('[W49] concurrent provisioning of one tenant ends with one namespace', async () => {

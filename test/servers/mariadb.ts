@@ -59,7 +59,8 @@ export async function startMariadb(): Promise<RunningMariadb> {
         '--skip-test-db',
         '--skip-name-resolve',
       ]
-      await runTool(install, [...flags, `--datadir=${join(folder, 'data')}`, ...INNODB], folder)
+      // Two that start at once would take each other's temporary files away.
+      await runTool(install, [...flags, `--datadir=${join(folder, 'data')}`, `--tmpdir=${folder}`, ...INNODB], folder)
     },
   })
   return { ...running, url: `mysql://root@127.0.0.1:${running.port}/mysql` }
