@@ -52,6 +52,51 @@ export function matrixSuite(cell: Cell): void {
       expect(await booksOf(given(), a.db)).toEqual(seededBooks('a'))
     })
 
+    it('[W3] an attempt that fails removes nothing of a tenant that is there, and leaves nothing of one that is not', async () => {
+      const { server, statements } = opened
+      const failing = {
+        ...migrationOf(['CREATE TABLE extra (id integer)', 'INSERT INTO nowhere (x) VALUES (1)']),
+        name: '0001_fails',
+        hash: 'hash of 0001_fails',
+      }
+      const live = await newTenant(cell, opened, 'live')
+      await seed(opened, live)
+      const again = (scope: CellTenant['scope']) =>
+        migrateNamespace({ server, scope, migrations: [migrationOf(statements), failing] })
+      const attempts = await Promise.allSettled([again(live.scope), again(live.scope), again(live.scope)])
+      expect(attempts.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
+      expect(await booksOf(given(), live.db)).toEqual(seededBooks('live'))
+      const never = scopeOf(cell)
+      await expect(again(never)).rejects.toThrow()
+      expect(await server.destroy(never)).toEqual({ objects: 0, rows: 0 })
+      expect(await booksOf(given(), live.db)).toEqual(seededBooks('live'))
+      await server.destroy(live.scope)
+    })
+
+    // Under rls a shared table needs more than this; test/conformance/postgres-rls.test.ts has it.
+    it.skipIf(cell.strategy.name === 'rls')('[W28] an index over several columns is each tenant’s own', async () => {
+      const [one, other] = [await newTenant(cell, opened, 'one'), await newTenant(cell, opened, 'other')]
+      for (const { scope } of [one, other]) {
+        await opened.server.inNamespace(scope, async (session) => {
+          for (const statement of [
+            'CREATE TABLE marks (a integer NOT NULL, b integer NOT NULL)',
+            'CREATE UNIQUE INDEX marks_a_b ON marks (a, b)',
+          ]) {
+            await session.run(opened.server.parseDdl(statement).render(scope))
+          }
+        })
+      }
+      const marks = sql`${sql.identifier('__tenant__')}.${sql.identifier('marks')}`
+      const mark = ({ db }: CellTenant, a: number, b: number) =>
+        opened.rows(db, sql`insert into ${marks} (a, b) values (${a}, ${b})`)
+      await mark(one, 1, 1)
+      await mark(one, 1, 2)
+      await mark(other, 1, 1)
+      await expect(mark(one, 1, 1)).rejects.toThrow()
+      expect(await opened.rows(other.db, sql`select a, b from ${marks}`)).toEqual([{ a: 1, b: 1 }])
+      for (const { scope } of [one, other]) await opened.server.destroy(scope)
+    })
+
     it('[W51] tables that differ during a rolling migration are nobody’s cached plan', async () => {
       const [before, after] = [await newTenant(cell, opened, 'before'), await newTenant(cell, opened, 'after')]
       const { model, server } = opened
