@@ -58,7 +58,7 @@ export function attackSuite(cellOf: CellMaker, broken: Readonly<Record<string, O
     it.each(Object.entries(broken))(
       'finds %s',
       async (_what, openBroken) => {
-        const { clientOf, close } = await openBroken(opened().place)
+        const { clientOf, close } = await openBroken(opened().place ?? '')
         const databases = new Map<CellAttacker, Db>()
         const choose = (attacker: CellAttacker) => {
           const known = databases.get(attacker) ?? opened().drizzle(clientOf(attacker.scope))

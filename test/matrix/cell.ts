@@ -47,8 +47,8 @@ export interface Book {
 /** One strategy on one database, opened. */
 export interface OpenCell {
   readonly server: DatabaseServer
-  /** The URL of the serving account, or the folder. */
-  readonly place: string
+  /** The URL of the serving account, or the folder: where a scoping that is wrong on purpose can be put beside. */
+  readonly place?: string
   readonly model: Model
   readonly statements: ModelStatements
   /** The driver's own Drizzle over a client of the server. */

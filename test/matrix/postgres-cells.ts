@@ -80,7 +80,6 @@ export function pgliteCell(strategy: IsolationStrategy): Cell {
     await server.open()
     return {
       server,
-      place: 'memory',
       over: (client, options) => drizzlePglite({ client: client as never, ...options }),
       close: () => server.close(),
     }
@@ -91,7 +90,7 @@ const features = ['returning', 'update from', 'relational', 'relational one', 'i
 
 interface Opened {
   readonly server: DatabaseServer
-  readonly place: string
+  readonly place?: string
   readonly over: (client: object, options?: object) => unknown
   tooLong?(db: Db): Promise<unknown>
   disturb?(): Promise<void>

@@ -117,7 +117,7 @@ export function matrixSuite(cell: Cell): void {
         server.inNamespace(after.scope, (session) => session.run(server.parseDdl(statement).render(after.scope)))
       for (const tenant of [before, after]) await seed(opened, tenant)
       await readAll()
-      await migrate('ALTER TABLE books ADD COLUMN later integer')
+      await migrate('ALTER TABLE books ADD later integer')
       for (let i = 0; i < 3; i++) await readAll()
       await migrate('ALTER TABLE books DROP COLUMN later')
       for (let i = 0; i < 3; i++) await readAll()
