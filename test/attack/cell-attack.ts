@@ -203,7 +203,7 @@ async function inspect({ opened }: CellAttackOptions, { marker, db, ledger }: Ce
 }
 
 /** Again and again while there is no connection in time; one that came too late is there the next time. */
-async function insistently<T>(work: () => Promise<T>): Promise<T> {
+export async function insistently<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 0; ; tries++) {
     try {
       return await work()

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Cell, Db, OpenCell } from '../matrix/cell.ts'
-import { attackCell, type CellAttackOptions, type CellFindings } from './cell-attack.ts'
+import { attackCell, type CellAttackOptions, type CellFindings, insistently } from './cell-attack.ts'
 import type { CellAttacker } from './cell-attempt.ts'
 import type { OpenBrokenCell } from './broken-cells.ts'
 import { operationsOf } from './cell-operations.ts'
@@ -89,7 +89,7 @@ type Run = Pick<CellAttackOptions, 'tenants' | 'operations' | 'workers' | 'seed'
 function attacked(cell: Cell): { attack: (run: Run) => Promise<CellFindings>; opened: () => OpenCell } {
   let opened: OpenCell
   beforeAll(async () => {
-    opened = await cell.open()
+    opened = await insistently(() => cell.open())
   })
   afterAll(() => opened?.close())
   return { attack: (run) => attackCell({ cell, opened, chaos: false, ...run }), opened: () => opened }
