@@ -46,6 +46,8 @@ export interface Row {
 export interface Settings {
   /** One JSON object per line in place of the table. */
   readonly json: boolean
+  /** Whether little time was asked for. */
+  readonly quick: boolean
   /** Milliseconds since the start of the process at which measuring ends. */
   readonly endMs: number
 }
@@ -61,7 +63,7 @@ const WARM_UP_RUNS = 3
 export function settings(): Settings {
   try {
     const { values } = parseArgs({ options: { json: { type: 'boolean' }, quick: { type: 'boolean' } } })
-    return { json: values.json ?? false, endMs: values.quick ? QUICK_MS : FULL_MS }
+    return { json: values.json ?? false, quick: values.quick ?? false, endMs: values.quick ? QUICK_MS : FULL_MS }
   } catch (error) {
     console.error(`${error instanceof Error ? error.message : String(error)}\nUse --json, --quick or nothing.`)
     return process.exit(2)
@@ -108,6 +110,21 @@ export function throughputRow(prefix: string, times: Times, variant: string, bas
   return row(prefix, times, { variant, baseline, bar, invert: true })
 }
 
+/** Something counted, which is the same in every round: `per` says of what. */
+export function countRow(name: string, per: string, count: number, bar: Bar): Row {
+  const ok = count >= (bar.least ?? 0) && count <= (bar.most ?? Number.POSITIVE_INFINITY)
+  return {
+    name,
+    baseline: per,
+    ratio: count,
+    middle: [count, count],
+    microseconds: 0,
+    rounds: 1,
+    bar: barText(bar),
+    ok,
+  }
+}
+
 /** Prints the rows and sets the exit status: 1 when a bar is missed. */
 export function report(rows: readonly Row[], { json }: Settings): void {
   if (json) for (const one of rows) console.log(JSON.stringify(one))
@@ -143,7 +160,7 @@ function row(prefix: string, times: Times, { variant, baseline, bar, invert }: C
         ) * 10_000,
       ) / 10,
     rounds: ratios.length,
-    bar: bar === undefined ? null : [...limit('>=', bar.least), ...limit('<=', bar.most)].join(' '),
+    bar: bar === undefined ? null : barText(bar),
     ok: bar === undefined ? null : ratio >= (bar.least ?? 0) && ratio <= (bar.most ?? Number.POSITIVE_INFINITY),
   }
 }
@@ -151,6 +168,10 @@ function row(prefix: string, times: Times, { variant, baseline, bar, invert }: C
 function rotated<T>(list: readonly T[], by: number): readonly T[] {
   const first = by % list.length
   return [...list.slice(first), ...list.slice(0, first)]
+}
+
+function barText({ least, most }: Bar): string {
+  return [...limit('>=', least), ...limit('<=', most)].join(' ')
 }
 
 function limit(sign: string, value: number | undefined): string[] {

@@ -1,4 +1,6 @@
+import type * as Mysql from '../../src/dialects/mysql/drivers/mysql-server.ts'
 import type * as Server from '../../src/dialects/postgres/drivers/pg-server.ts'
+import type * as Libsql from '../../src/dialects/sqlite/drivers/libsql-server.ts'
 import type * as Index from '../../src/index.ts'
 
 /*
@@ -8,4 +10,10 @@ import type * as Index from '../../src/index.ts'
 const built = new URL('../../dist/', import.meta.url)
 
 export const { tenancy, getTenant, getTenantDb } = (await import(`${built.href}index.js`)) as typeof Index
+export const { createMysqlServer } = (await import(
+  `${built.href}dialects/mysql/drivers/mysql-server.js`
+)) as typeof Mysql
+export const { createLibsqlServer } = (await import(
+  `${built.href}dialects/sqlite/drivers/libsql-server.js`
+)) as typeof Libsql
 export const { createPgServer } = (await import(`${built.href}dialects/postgres/drivers/pg-server.js`)) as typeof Server
