@@ -1,6 +1,8 @@
-import type { Scope } from '../../contracts/isolation.ts'
+import { type Scope, TENANT_SETTING } from '../../contracts/isolation.ts'
 import type { StrategyName } from '../../contracts/tenant.ts'
+import { tenancyError } from '../../errors.ts'
 import type { Naming } from '../../sql/naming.ts'
+import { quoteReceived } from '../../util/identifier.ts'
 
 /** Names of what tenants share in the main database. */
 export interface SharedSchemas {
@@ -26,8 +28,9 @@ export interface Layout {
   readonly ddlNaming: Naming
 }
 
-/** The layout of a scope. */
-export function layoutOf({ strategy, namespace }: Scope, shared: SharedSchemas): Layout {
+/** The layout of a scope. @throws TENANCY_ERR_TENANT_INVALID for a row key that may be another tenant's here */
+export function layoutOf({ strategy, namespace, settings }: Scope, shared: SharedSchemas): Layout {
+  if (strategy === 'rls') assertRowKey(settings[TENANT_SETTING])
   const schemas: Record<StrategyName, string> = {
     schema: namespace,
     database: 'dbo',
@@ -41,4 +44,17 @@ export function layoutOf({ strategy, namespace }: Scope, shared: SharedSchemas):
   const naming: Naming =
     database === undefined ? ddlNaming : Object.freeze({ qualifier: Object.freeze([database, schema]), prefix })
   return Object.freeze({ database, schema, own: strategy === 'schema' || strategy === 'database', naming, ddlNaming })
+}
+
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/**
+ * Collations take `Acme` and `acme`, `ss` and `ß`, or `x` and `x ` for one text, and the tenant of the session ends after 36
+ * characters. Of UUIDs in lower case no two are ever taken for one.
+ */
+function assertRowKey(key: string | undefined): void {
+  if (key === undefined || UUID.test(key)) return
+  throw tenancyError('TENANCY_ERR_TENANT_INVALID', [
+    `its row key is ${quoteReceived(key)}, but on SQL Server it must be a UUID in lower case: its collations take different texts for the same.`,
+  ])
 }

@@ -30,6 +30,17 @@ describe('the names of a tenant', () => {
     ).toBe(`select ${name}.[id] from ${name} where [x] = N'[__tenant__].[y]'`)
   })
 
+  it('[W10] only under a row key that no collation and no length can take for another one', () => {
+    const keyed = (key: string) => ({ ...scope('rls'), settings: { 'app.current_tenant': key } })
+    const id = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeee01'
+    expect(layoutOf(keyed(id), shared).schema).toBe('rls')
+    for (const key of ['', '42', 'acme', 'Acme', id.toUpperCase(), `${id}x`, `{${id}}`, `${id}\n`]) {
+      expect(() => layoutOf(keyed(key), shared)).toThrow(
+        expect.objectContaining({ code: 'TENANCY_ERR_TENANT_INVALID' }),
+      )
+    }
+  })
+
   it('in DDL, which is run inside of the database', () => {
     const parse = createDdlParser(shared)
     const { render } = parse('CREATE VIEW [v] AS select [a].[x] from [a]')
