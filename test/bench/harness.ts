@@ -77,8 +77,19 @@ export function deadlines({ endMs }: Settings, parts: number): readonly number[]
   return Array.from({ length: parts }, (_, i) => now + each * (i + 1))
 }
 
-/** Runs the variants in interleaved rounds until `deadline`. */
-export async function measure(variants: readonly Variant[], operations: number, deadline: number): Promise<Times> {
+/** Milliseconds of CPU that this process has used: the clock for work that is done in it, which other processes only delay. */
+export function cpuClock(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
+
+/** Runs the variants in interleaved rounds until `deadline`. `clock` gives milliseconds. */
+export async function measure(
+  variants: readonly Variant[],
+  operations: number,
+  deadline: number,
+  clock: () => number = () => performance.now(),
+): Promise<Times> {
   const times = new Map(variants.map(({ name }) => [name, [] as (number | undefined)[]]))
   for (let i = 0; i < WARM_UP_RUNS; i++) for (const variant of variants) await variant.run(operations)
   for (let round = 0; round === 0 || performance.now() < deadline; round++) {
@@ -88,9 +99,9 @@ export async function measure(variants: readonly Variant[], operations: number, 
     )
     const spent = new Map<string, number>()
     for (const { name, run } of [...taking, ...taking.toReversed()]) {
-      const start = performance.now()
+      const start = clock()
       await run(operations)
-      spent.set(name, (spent.get(name) ?? 0) + performance.now() - start)
+      spent.set(name, (spent.get(name) ?? 0) + clock() - start)
     }
     for (const [name, list] of times) {
       const total = spent.get(name)

@@ -26,6 +26,7 @@ async function serverOn({ url, adminUrl }: MysqlDatabase, port?: number) {
   const server = createMysqlServer({
     url: port === undefined ? url : withPort(url, port),
     adminUrl,
+    registrySchema: 'tenancy',
     poolSize: POOL,
     maxOverflow: 0,
     poolTimeout: 60,

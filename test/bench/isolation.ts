@@ -4,7 +4,8 @@
  * full name; under `rls` a table without policies and an explicit WHERE), and its turns on the network, counted by a proxy.
  * Then reads under row policies on 1,000,000 rows of 1,000 tenants, against a superuser, whom policies do not bind, with an
  * explicit WHERE; EXPLAIN must show the tenant's index. Every answer is checked. With `--quick` there are fewer tenants, and
- * 200,000 rows of 200 tenants. On a machine that does other work only medians of many rounds mean something.
+ * 200,000 rows of 200 tenants. Where all work is done in this process, which is SQLite,
+ * the times are of CPU. On a machine that does other work only medians of many rounds mean something.
  *
  *     npm run bench:isolation -- [--quick] [--json]
  */
