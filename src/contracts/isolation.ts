@@ -14,6 +14,8 @@ export interface Scope {
   readonly strategy: StrategyName
   /** Transaction-local settings, such as `app.current_tenant`; they travel with every statement. */
   readonly settings: Readonly<Record<string, string>>
+  /** What a tenant column holds in the tenant's rows; absent where the scope is no tenant's. */
+  readonly rowKey?: string
 }
 
 /** The setting that row policies compare with the tenant column. */

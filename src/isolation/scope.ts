@@ -32,5 +32,6 @@ export function scopeOf(
     namespace: placement.namespace,
     strategy,
     settings: Object.freeze(settings(placement)),
+    rowKey: placement.rowKey,
   })
 }

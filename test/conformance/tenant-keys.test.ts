@@ -17,15 +17,18 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import { createPgliteServer } from '../../src/dialects/postgres/drivers/pglite-server.ts'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { rlsStrategy } from '../../src/isolation/rls.ts'
 import { readMigrations } from '../../src/migrations/reader.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
+import { adoptTables } from '../../src/sql/adopt.ts'
 import { tenantKeys } from '../../src/tenant-keys.ts'
 import { customers, orderLines, orders } from '../fixtures/shared-tables/schema.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { baselineDatabase, open, placedScope, sharedSchemas, testServer } from '../support/database.ts'
-import { codeOf } from '../support/rls.ts'
+import { codeOf, migrationOf } from '../support/rls.ts'
+import { type DatabaseHost, databaseHost } from '../support/tenant-databases.ts'
 
 const kits = ['kit-0.31', 'kit-1.0'] as const
 
@@ -136,6 +139,50 @@ for (const kit of kits) {
     itKeepsTenantsApart(() => ({ a: over(scopes[0]), b: over(scopes[1]), server, schema: 'rls' }))
   })
 }
+
+describeWith(['postgres18'], 'a schema file with tenantKeys() where a tenant has tables of its own', (servers) => {
+  let host: DatabaseHost
+  let server: DatabaseServer
+  beforeAll(async () => {
+    host = await databaseHost(servers.postgres18.url)
+    server = testServer(host, { strategies: ['schema', 'prefix', 'database'], databaseTemplate: host.template })
+    await server.open()
+  })
+  afterAll(async () => {
+    await server?.close()
+    await host?.drop()
+  })
+
+  it.each(['schema', 'prefix', 'database'] as const)('%s: its rows carry its key all the same', async (name) => {
+    const strategy = namespaceStrategy(name)
+    const key = `aaaaaaaa-bbbb-4ccc-8ddd-${name.padEnd(12, '0').replaceAll(/[^0-9a-f]/g, '1')}`
+    const scopes = [placedScope(strategy), placedScope(strategy, key)]
+    const migrations = await readMigrations('test/fixtures/shared-tables/kit-1.0')
+    for (const scope of scopes) await migrateNamespace({ server, scope, migrations })
+    adoptTables({ customers, orders, orderLines })
+    for (const scope of scopes) {
+      const db = drizzle({ client: server.client(scope, open) as never }) as NodePgDatabase
+      const own = { tenantId: scope === scopes[1] ? key : scope.tenantId, email: 'a@example.com' }
+      await db.insert(customers).values({ email: own.email })
+      expect(await db.select({ tenantId: customers.tenantId, email: customers.email }).from(customers)).toEqual([own])
+      // Once more: there is nothing to change.
+      await migrateNamespace({ server, scope, migrations })
+      await db.insert(orders).values({ year: 1, number: 1, customerId: 1 })
+      expect(await db.$count(orders)).toBe(1)
+    }
+  })
+
+  it('leaves a column alone that has another default', async () => {
+    const scope = placedScope(namespaceStrategy('schema'))
+    const table = `create table other (tenant_id uuid default 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeee01', id int)`
+    await migrateNamespace({ server, scope, migrations: [migrationOf(table)] })
+    const db = drizzle({ client: server.client(scope, open) as never }) as NodePgDatabase
+    await db.execute(sql`insert into other (id) values (1)`)
+    expect((await db.execute(sql`select tenant_id from other`)).rows).toEqual([
+      { tenant_id: 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeee01' },
+    ])
+  })
+})
 
 describe('tenantKeys', () => {
   const functions = { primaryKey, foreignKey, unique, sql }

@@ -43,6 +43,7 @@ describe.each(strategies)('the strategy $name', (strategy) => {
       namespace: 'tstored',
       strategy: strategy.name,
       settings: strategy.name === 'rls' ? { 'app.current_tenant': '42' } : {},
+      rowKey: '42',
     })
   })
 

@@ -7,6 +7,7 @@ import { tenancyError } from '../../errors.ts'
 import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 import type { SharedSchema } from './rls/catalogue.ts'
+import { fillTenantColumn } from './own-tenant-column.ts'
 import { protect } from './rls/protect.ts'
 import { assertRowKeyFits } from './rls/row-key-fit.ts'
 import { refuseMisuse } from './shared/misuse.ts'
@@ -61,6 +62,9 @@ export async function openNamespaceSession(
     grants: (schema, role) => grants(schema, role, scope.strategy),
     async seal() {
       if (scope.strategy === 'rls') await sealRows(query, scope, sharedSchemaOf(layout, rights))
+      else if (scope.rowKey !== undefined) {
+        await fillTenantColumn(query, layout, rights.shared.tenantColumn, scope.rowKey)
+      }
       if (rights.sharedTables !== undefined) await refuseMisuse(query, layout, rights.sharedTables, rights.servingRole)
     },
   })
