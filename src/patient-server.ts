@@ -85,6 +85,7 @@ export function patientServer(
     forget: (scope) => server.forget?.(scope),
     inNamespace: async (scope, work) => opened().inNamespace(scope, work),
     destroy: async (scope) => opened().destroy(scope),
+    verify: async (scope) => opened().verify(scope),
     async ping() {
       if (failure !== undefined && !closed) throw failure
       await opened().ping()

@@ -55,6 +55,7 @@ export function routeToServers({ main, others, strategies }: RouteToServersOptio
     forget: (scope) => servers.get(scope.server)?.forget?.(scope),
     inNamespace: async (scope, work) => of(scope).inNamespace(scope, work),
     destroy: async (scope) => of(scope).destroy(scope),
+    verify: async (scope) => of(scope).verify(scope),
 
     parseDdl(statement) {
       // What cannot be read is told now; what it is written as depends on the server.

@@ -14,6 +14,7 @@ import type { CacheStats } from './contracts/cache.ts'
 import type { DestroyReport, PoolStats } from './contracts/dialect.ts'
 import type { ListOptions, TenantPage } from './contracts/store.ts'
 import type { Tenant, TenantPatch } from './contracts/tenant.ts'
+import type { VerifyReport } from './contracts/verification.ts'
 import { tenancyError } from './errors.ts'
 import { type Health, healthOf } from './health.ts'
 import {
@@ -24,6 +25,7 @@ import {
 } from './isolation/tenant-databases.ts'
 import { purgeTenant } from './lifecycle/purge.ts'
 import { createRegistration, type Registration, type RegistrationService } from './lifecycle/registration.ts'
+import { verifyTenant } from './lifecycle/verify-tenant.ts'
 import { readMigrations } from './migrations/reader.ts'
 import type { TenantDb } from './register.ts'
 import { configuredStore } from './registry.ts'
@@ -72,6 +74,12 @@ export interface Tenancy {
    * @throws TENANCY_ERR_STATUS_TRANSITION when it is not deleted, TENANCY_ERR_DESTROY_INCOMPLETE
    */
   purge(ref: TenantRef): Promise<DestroyReport>
+  /**
+   * Finds out whether a tenant is kept apart from all others, by the catalogue and by trying. Safe in production: it leaves
+   * nothing behind. `ok: false` means that it is not kept apart; what keeps us from finding out is thrown.
+   * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_DATABASE_UNAVAILABLE, TENANCY_ERR_VERIFY_FAILED
+   */
+  verify(ref: TenantRef): Promise<VerifyReport>
   /** Runs `work` as a tenant of this instance, like `runWithTenant`. */
   run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
   /** The unscoped Drizzle database of `main` with the admin rights. For your own administration, never for a request's data. */
@@ -196,6 +204,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     activate: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'active'),
     delete: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'deleted'),
     purge: async (ref: TenantRef) => purgeTenant({ store, server, strategy }, await idOf(ref)),
+    verify: async (ref: TenantRef) => verifyTenant({ store, server, strategy }, await idOf(ref)),
 
     async run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T> {
       await start()

@@ -2,6 +2,7 @@ import type { Capabilities, Scope } from './isolation.ts'
 import type { DdlTemplate, NamespaceSession } from './migrator.ts'
 import type { SharedNamespace } from './shared-tables.ts'
 import type { StrategyName } from './tenant.ts'
+import type { VerifyReport } from './verification.ts'
 
 /**
  * Throws when a handle must not be used. Called without I/O when a statement is handed over, in the context of the caller,
@@ -90,6 +91,13 @@ export interface DatabaseServer {
    * @throws TENANCY_ERR_NAMESPACE_EXISTS when the namespace is somebody else's, TENANCY_ERR_DESTROY_INCOMPLETE
    */
   destroy(scope: Scope): Promise<DestroyReport>
+  /**
+   * Finds out whether the tenant of a scope is kept apart: what the catalogue says, and what happens when its own tenant,
+   * another one and nobody try to reach a canary of it over the serving connection. Leaves nothing behind. `ok: false` means
+   * that it is not kept apart; not to find out is an error.
+   * @throws TENANCY_ERR_DATABASE_UNAVAILABLE, TENANCY_ERR_POOL_TIMEOUT, and what the database answers unexpectedly
+   */
+  verify(scope: Scope): Promise<VerifyReport>
   /** Reads one statement of the user's migrations. @throws DdlRefusal for what cannot be confined to a namespace */
   parseDdl(statement: string): DdlTemplate
   ping(): Promise<void>

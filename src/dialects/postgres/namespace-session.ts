@@ -190,7 +190,8 @@ async function ensureLedger(query: Query, { layout, ledgerMark }: Place, rights:
   return true
 }
 
-function ledgerSequence({ schema, naming }: Layout): string {
+/** The full name of the ledger's sequence, quoted. */
+export function ledgerSequence({ schema, naming }: Layout): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(`${naming.prefix}${LEDGER}_id_seq`)}`
 }
 

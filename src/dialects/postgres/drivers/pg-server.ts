@@ -16,6 +16,7 @@ import { createDdlParser } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
 import { sharedNamespace } from '../shared/namespace.ts'
 import { type DatabaseAccess, dropDatabase, inDatabase } from '../tenant-database.ts'
+import { verifyScope } from '../verify/verify-scope.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
 import { type ConnectionSource, type EndablePool, openPool } from './pg-pool.ts'
 import { scopedQueries, type ScopedQueries, wireScope } from './pg-scoped-query.ts'
@@ -115,6 +116,11 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().admin, work),
   })
 
+  const confined = {
+    client: (scope: Scope, guard: Guard) => tenantPool(sourceOf(scope), session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(sourceOf(scope), session(scope, guard)),
+  }
+
   return Object.freeze({
     capabilities: serverCapabilities,
     textScoped,
@@ -150,8 +156,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
       }
     },
 
-    client: (scope: Scope, guard: Guard) => tenantPool(sourceOf(scope), session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(sourceOf(scope), session(scope, guard)),
+    ...confined,
     forget: (scope: Scope) => opened?.databases.forget(scope.namespace),
     drizzle: (client: object) => parts().drizzle({ client }),
 
@@ -161,6 +166,15 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         : inTransaction(parts().admin, async (query) => work(await openNamespaceSession(query, scope, rights()))),
     destroy: (scope) =>
       scope.strategy === 'database' ? dropDatabase(access(), scope) : destroyNamespace(admin, scope, rights()),
+    verify: (scope) =>
+      verifyScope({
+        server: { admin, ...confined },
+        scope,
+        shared: options.shared,
+        role: servingRole ?? null,
+        inside: scope.strategy === 'database' ? (work) => access().inside(scope.namespace, work) : admin.transaction,
+        unscoped: (work) => inTransaction(sourceOf(scope), work),
+      }),
     parseDdl: createDdlParser(options.shared, options.sharedTables),
 
     async ping() {

@@ -15,6 +15,7 @@ import { createDdlParser } from '../rewrite-ddl.ts'
 import { REVOKE_SHARED } from '../roles-script.ts'
 import { scopeSql } from '../scope-sql.ts'
 import { sharedNamespace } from '../shared/namespace.ts'
+import { verifyScope } from '../verify/verify-scope.ts'
 import { createPgliteConnection, type OpenTransaction, type PgliteConnection } from './pglite-connection.ts'
 import { lockFolder } from './pglite-folder-lock.ts'
 import {
@@ -83,6 +84,11 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       inAdminTransaction(parts().connection, (open) => work((text, parameters) => run(open, text, parameters))),
   })
 
+  const confined = {
+    client: (scope: Scope, guard: Guard) => pgliteTenantClient(parts().connection, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => pgliteLazyTransaction(parts().connection, session(scope, guard)),
+  }
+
   return Object.freeze({
     capabilities,
     textScoped,
@@ -99,8 +105,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       const ready = await opening
       opened ??= ready
       const { breaches } = await checkBaseline(
-        (text, parameters) =>
-          ready.connection.transaction(undefined, 'select 1', (open) => run(open, text, parameters)),
+        (text, parameters) => ready.connection.transaction(undefined, UNSCOPED, (open) => run(open, text, parameters)),
         {
           registrySchema: options.registrySchema,
           extensionsSchema: options.shared.extensionsSchema,
@@ -113,12 +118,23 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       )
     },
 
-    client: (scope: Scope, guard: Guard) => pgliteTenantClient(parts().connection, session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => pgliteLazyTransaction(parts().connection, session(scope, guard)),
+    ...confined,
     drizzle: (client: object) => parts().drizzle({ client }),
     inNamespace: (scope, work) =>
       admin.transaction(async (query) => work(await openNamespaceSession(query, scope, rights))),
     destroy: (scope) => destroyNamespace(admin, scope, rights),
+    verify: (scope) =>
+      verifyScope({
+        server: { admin, ...confined },
+        scope,
+        shared: options.shared,
+        role: PGLITE_SERVING_ROLE,
+        inside: admin.transaction,
+        unscoped: (work) =>
+          parts().connection.transaction(undefined, UNSCOPED, (open) =>
+            work((text, parameters) => run(open, text, parameters)),
+          ),
+      }),
     parseDdl: createDdlParser(options.shared, options.sharedTables),
 
     async ping() {
@@ -189,6 +205,9 @@ const RESTORE = `close all;
   discard temp;
   set search_path to '';
   set session authorization ${quoteIdentifier(PGLITE_SERVING_ROLE)}`
+
+/** Begins a transaction that has no scope and not the admin's rights either. */
+const UNSCOPED = 'select 1'
 
 /** Begins a transaction of the admin connection. */
 const ADMIN_PREAMBLE = `set local session authorization ${quoteIdentifier(SUPERUSER)}`

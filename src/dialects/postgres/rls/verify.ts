@@ -1,31 +1,18 @@
 import { randomInt, randomUUID } from 'node:crypto'
-import type { AdminConnection, DatabaseServer } from '../../../contracts/dialect.ts'
+import type { AdminConnection } from '../../../contracts/dialect.ts'
 import { type Scope, TENANT_SETTING } from '../../../contracts/isolation.ts'
+import type { Check, VerifyReport } from '../../../contracts/verification.ts'
+import { check, report } from '../../../verification/report.ts'
 import { checkBaseline } from '../baseline.ts'
 import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { lockNamespace, markOf, schemaMark, sharedSchemaOf } from '../namespace-session.ts'
 import { quoteIdentifier } from '../quote.ts'
+import { pass, queryOn, rolledBack, type TrialServer } from '../verify/trial.ts'
 import { type Attempt, attempts, canaryRow, ensureCanary, hasCanary } from './canary.ts'
 import { type SharedSchema, type SharedTable, sharedTables } from './catalogue.ts'
 import { type Finding, inspect, RULES } from './findings.ts'
 
-/** One thing that was asked. */
-export interface Check {
-  readonly name: string
-  readonly ok: boolean
-  /** What is wrong. */
-  readonly detail?: string
-}
-
-/** What {@link verifyRls} found. */
-export interface VerifyReport {
-  readonly ok: boolean
-  readonly checks: readonly Check[]
-  /** What does not let rows cross, and should be otherwise all the same. */
-  readonly warnings: readonly string[]
-}
-
-type Server = Pick<DatabaseServer, 'admin' | 'client' | 'lazyTransaction'>
+type Server = TrialServer
 type Query = AdminConnection['query']
 
 /**
@@ -68,14 +55,6 @@ export async function verifyRls(server: Server, shared: SharedSchemas): Promise<
 function newScope(): Scope {
   const tenantId = randomUUID()
   return { tenantId, server: 'main', namespace: 't_verify', strategy: 'rls', settings: { [TENANT_SETTING]: tenantId } }
-}
-
-function check(name: string, faults: readonly string[]): Check {
-  return faults.length === 0 ? { name, ok: true } : { name, ok: false, detail: faults.join('; ') }
-}
-
-function report(checks: readonly Check[], warnings: readonly string[]): VerifyReport {
-  return Object.freeze({ ok: checks.every(({ ok }) => ok), checks, warnings })
 }
 
 function breachesOf(found: readonly Finding[], rule: Finding['rule']): string[] {
@@ -187,26 +166,4 @@ async function outcomeOf(query: Query, text: string, tenant: string): Promise<nu
     if (typeof code === 'string' && REFUSAL.test(code)) return code
     throw error
   }
-}
-
-/** Runs `work` over the serving connection and undoes it. */
-async function rolledBack<T>(server: Server, scope: Scope, work: (query: Query) => Promise<T>): Promise<T> {
-  const transaction = server.lazyTransaction(scope, pass)
-  try {
-    return await work(queryOn(transaction.client))
-  } finally {
-    await transaction.rollback()
-  }
-}
-
-function pass(): void {}
-
-/** What the clients of both drivers have in common. */
-interface Queryable {
-  query(text: string, parameters: readonly unknown[]): Promise<{ readonly rows: unknown[] }>
-}
-
-function queryOn(client: object): Query {
-  return async <TRow>(text: string, parameters: readonly unknown[] = []) =>
-    (await (client as Queryable).query(text, parameters)).rows as TRow[]
 }
