@@ -178,8 +178,7 @@ for (const name of ['postgres15', 'postgres18'] as const) {
           client.query(text.replaceAll('"APP"', host.appRole).replaceAll('"ADMIN"', host.ownerRole)),
         )
       const verify = async (scope: Scope, on = server): Promise<VerifyReport> => {
-        const report = await on.verify?.(scope)
-        if (report === undefined) throw new Error('no verify')
+        const report = await on.verify(scope)
         expect(report.ok).toBe(report.checks.every(({ ok }) => ok))
         for (const check of report.checks) if (!check.ok) red.add(check.name)
         return report
@@ -322,13 +321,13 @@ for (const name of ['postgres15', 'postgres18'] as const) {
         const scope = await newTenant(small)
         const holding = small.lazyTransaction(scope, open)
         await (holding.client as { query(text: string): Promise<unknown> }).query('select 1')
-        await expect(small.verify?.(scope)).rejects.toMatchObject({ code: 'TENANCY_ERR_POOL_TIMEOUT' })
+        await expect(small.verify(scope)).rejects.toMatchObject({ code: 'TENANCY_ERR_POOL_TIMEOUT' })
         await holding.rollback()
         await asSuperuser(host, (client) => client.query(`alter role ${host.appRole} nologin`))
         await asSuperuser(host, (client) =>
           client.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = '${host.appRole}'`),
         )
-        await expect(small.verify?.(scope)).rejects.toMatchObject({
+        await expect(small.verify(scope)).rejects.toMatchObject({
           code: 'TENANCY_ERR_DATABASE_UNAVAILABLE',
           cause: { code: '28000' },
         })
@@ -371,7 +370,7 @@ describe('[W52] verify on PGlite', () => {
 
   it.each(['schema', 'prefix'] as const)('%s is green, and red when everybody may use it', async (strategy) => {
     const scope = await provisionScope(server, [], placedScope(namespaceStrategy(strategy)))
-    const failed = async () => (await server.verify?.(scope))?.checks.filter(({ ok }) => !ok).map(({ name }) => name)
+    const failed = async () => (await server.verify(scope)).checks.filter(({ ok }) => !ok).map(({ name }) => name)
     expect(await failed()).toEqual([])
     const schema = strategy === 'prefix' ? 'prefixed' : scope.namespace
     await server.admin.query(`grant usage on schema "${schema}" to public`)
@@ -381,7 +380,7 @@ describe('[W52] verify on PGlite', () => {
   it('rls is green, and red without its restrictive policy', async () => {
     const scope = placedScope(rlsStrategy())
     await migrateNamespace({ server, scope, migrations: [migrationOf(ITEMS)] })
-    const failed = async () => (await server.verify?.(scope))?.checks.filter(({ ok }) => !ok).map(({ name }) => name)
+    const failed = async () => (await server.verify(scope)).checks.filter(({ ok }) => !ok).map(({ name }) => name)
     expect(await failed()).toEqual([])
     await server.admin.query('alter table rls.items disable row level security')
     expect(await failed()).toEqual(['enabled'])

@@ -32,9 +32,14 @@ export interface OpenNamespace {
 }
 
 /** Runs `work` while nobody else makes, migrates or destroys the same. The lock is this connection's and dies with it. */
-export async function locked<T>(query: Query, { namespace }: Scope, work: () => Promise<T>): Promise<T> {
+export async function locked<T>(
+  query: Query,
+  { namespace }: Scope,
+  work: () => Promise<T>,
+  waitSeconds = LOCK_WAIT,
+): Promise<T> {
   const name = `fastify-tenancy:${namespace}`
-  const [answer] = await query<{ got: unknown }>('select get_lock(?, ?) as got', [name, LOCK_WAIT])
+  const [answer] = await query<{ got: unknown }>('select get_lock(?, ?) as got', [name, waitSeconds])
   if (Number(answer?.got) !== 1) throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
   try {
     return await work()

@@ -21,6 +21,14 @@ export function statementFailure(error: unknown, timeoutMs: number): unknown {
   return tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
 }
 
+/** Whether an error says that a name or a row that is referred to is not there. */
+export function refusalOf(error: unknown): 'not found' | 'refers to nothing' | undefined {
+  const code = codeOf(error)
+  const message = error instanceof Error ? error.message : ''
+  if (code.startsWith('SQLITE_CONSTRAINT') && message.includes('FOREIGN KEY')) return 'refers to nothing'
+  return code === 'SQLITE_ERROR' && /no such table|unknown database/.test(message) ? 'not found' : undefined
+}
+
 /** The code of an error as libsql throws it, recognised by shape: `instanceof` fails across copies of a driver. */
 function codeOf(error: unknown): string {
   if (typeof error !== 'object' || error === null || !('code' in error)) return ''

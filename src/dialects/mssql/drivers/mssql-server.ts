@@ -154,6 +154,8 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
         // Rows of shared tables go in chunks, each final: one transaction of all would stand in everybody's way.
         return scope.strategy === 'rls' ? destroy() : inTransaction(lease, destroy)
       }),
+    verify: notYet,
+    inspect: notYet,
     parseDdl: createDdlParser(shared),
 
     async ping() {
@@ -168,6 +170,11 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
       await closing
     },
   } satisfies DatabaseServer)
+}
+
+/** Nobody is told that tenants are kept apart where nobody looked. */
+async function notYet(): Promise<never> {
+  throw tenancyError('TENANCY_ERR_VERIFY_FAILED', ['SQL Server cannot be asked yet'])
 }
 
 async function load(options: MssqlServerOptions): Promise<Opened> {

@@ -19,8 +19,7 @@ export function adminConnection(pool: Pool): AdminConnection {
     }),
     query: <TRow>(text: string, parameters?: readonly unknown[]) =>
       onLease(pool, (lease) => queryOn(lease)<TRow>(text, parameters)),
-    transaction: <T>(work: (query: Query) => Promise<T>) =>
-      onLease(pool, (lease) => inTransaction(queryOn(lease), work)),
+    transaction: <T>(work: (query: Query) => Promise<T>) => inTransaction(pool, work),
   })
 }
 
@@ -44,16 +43,20 @@ export function queryOn(lease: Lease): Query {
   }
 }
 
-async function inTransaction<T>(query: Query, work: (query: Query) => Promise<T>): Promise<T> {
-  await query('begin')
-  try {
-    const result = await work(query)
-    await query('commit')
-    return result
-  } catch (error) {
-    await query('rollback').catch(() => {})
-    throw error
-  }
+/** One transaction on a connection of its own. */
+export function inTransaction<T>(pool: Pool, work: (query: Query) => Promise<T>): Promise<T> {
+  return onLease(pool, async (lease) => {
+    const query = queryOn(lease)
+    await query('begin')
+    try {
+      const result = await work(query)
+      await query('commit')
+      return result
+    } catch (error) {
+      await query('rollback').catch(() => {})
+      throw error
+    }
+  })
 }
 
 function heldConnection(lease: Lease): object {

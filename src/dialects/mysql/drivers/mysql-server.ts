@@ -11,7 +11,8 @@ import { layoutOf } from '../layout.ts'
 import { locked, openNamespaceSession } from '../namespace-session.ts'
 import { createDdlParser } from '../parse-ddl.ts'
 import { mysqlProfile } from '../profile.ts'
-import { adminConnection, onLease, queryOn } from './mysql-admin.ts'
+import { verifyScope } from '../verify/verify-scope.ts'
+import { adminConnection, inTransaction, onLease, queryOn } from './mysql-admin.ts'
 import { lazyTransaction } from './mysql-lazy-transaction.ts'
 import { openPool, type Pool } from './mysql-pool.ts'
 import type { TenantSession } from './mysql-tenant-connection.ts'
@@ -86,6 +87,11 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
       return locked(query, scope, () => work(query))
     })
 
+  const confined = {
+    client: (scope: Scope, guard: Guard) => tenantPool(parts().serving, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().serving, session(scope, guard)),
+  }
+
   return Object.freeze({
     capabilities,
     textScoped,
@@ -96,10 +102,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
       assertDatabases(options)
       const ready = opened ?? (await load(options))
       try {
-        const accounts = {
-          serving: await accountOf(ready.serving),
-          admin: await accountOf(ready.adminPool),
-        }
+        const accounts = await accountsOf(ready)
         const breaches = await onLease(ready.serving, (lease) =>
           checkBaseline(queryOn(lease), accounts, options.registrySchema),
         )
@@ -116,8 +119,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
       }
     },
 
-    client: (scope: Scope, guard: Guard) => tenantPool(parts().serving, session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().serving, session(scope, guard)),
+    ...confined,
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>
@@ -135,6 +137,16 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
         }
       }),
     destroy: (scope) => alone(scope, (query) => destroyNamespace(query, scope, { servingAccount, shared })),
+    verify: async (scope) =>
+      verifyScope({
+        server: confined,
+        scope,
+        shared,
+        registrySchema: options.registrySchema,
+        accounts: await accountsOf(parts()),
+        administering: (work) => onLease(parts().adminPool, (lease) => work(queryOn(lease))),
+        unscoped: (work) => inTransaction(parts().serving, work),
+      }),
     parseDdl: createDdlParser(shared),
 
     async ping() {
@@ -169,6 +181,10 @@ async function load(options: MysqlServerOptions): Promise<Opened> {
     admin: adminConnection(adminPool),
     drizzle: drizzle as unknown as Opened['drizzle'],
   })
+}
+
+async function accountsOf({ serving, adminPool }: Pick<Opened, 'serving' | 'adminPool'>) {
+  return { serving: await accountOf(serving), admin: await accountOf(adminPool) }
 }
 
 async function accountOf(pool: Pool): Promise<string> {

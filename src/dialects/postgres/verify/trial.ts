@@ -2,6 +2,7 @@ import type { AdminConnection, DatabaseServer } from '../../../contracts/dialect
 import type { Scope } from '../../../contracts/isolation.ts'
 import { isTenancyError } from '../../../errors.ts'
 import type { Outcome } from '../../../verification/canary.ts'
+import { pass } from '../../../verification/trial.ts'
 
 type Query = AdminConnection['query']
 
@@ -21,27 +22,6 @@ export async function rolledBack<T>(
     await transaction.rollback()
   }
 }
-
-/** Runs `work` in a transaction that is undone in any case. */
-export async function undone<T>(
-  transaction: AdminConnection['transaction'],
-  work: (query: Query) => Promise<T>,
-): Promise<T> {
-  const kept: { result?: T } = {}
-  const end = Symbol('undo')
-  try {
-    await transaction(async (query) => {
-      kept.result = await work(query)
-      throw end as never
-    })
-  } catch (error) {
-    if (error !== end) throw error
-  }
-  return kept.result as T
-}
-
-/** Lets everything through: a verification is of no request. */
-export function pass(): void {}
 
 /** What the results of both drivers have in common. */
 interface Result {

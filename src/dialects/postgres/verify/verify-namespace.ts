@@ -12,13 +12,14 @@ import {
   tryAll,
 } from '../../../verification/canary.ts'
 import { check, report } from '../../../verification/report.ts'
+import { pass, undone } from '../../../verification/trial.ts'
 import { checkBaseline } from '../baseline.ts'
 import { textScoped } from '../capabilities.ts'
 import { type Layout, layoutOf, type SharedSchemas } from '../layout.ts'
 import { lockNamespace } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { type Faults, placeFaults, rightsFaults, tieFaults } from './namespace-faults.ts'
-import { outcomeOf, outcomeOn, pass, queryOn, rolledBack, type TrialServer, undone } from './trial.ts'
+import { outcomeOf, outcomeOn, queryOn, rolledBack, type TrialServer } from './trial.ts'
 
 type Query = AdminConnection['query']
 

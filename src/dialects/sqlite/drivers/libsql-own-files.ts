@@ -17,6 +17,8 @@ import type { CreateLibsqlClient, LibsqlClient } from './libsql-types.ts'
 export interface OwnFiles extends TenantFiles {
   /** Runs `work` in one transaction on the tenant's file, which is made if it is not there, and removed if `work` throws. */
   provision<T>(scope: Scope, work: (transaction: NamespaceTransaction) => Promise<T>): Promise<T>
+  /** Runs `work` in one transaction on the tenant's file; undefined when it is not there. */
+  inside<T>(scope: Scope, work: (transaction: NamespaceTransaction) => Promise<T>): Promise<T | undefined>
   /** Removes the tenant's file. @throws TENANCY_ERR_NAMESPACE_EXISTS, TENANCY_ERR_DESTROY_INCOMPLETE */
   remove(scope: Scope): Promise<DestroyReport>
 }
@@ -76,6 +78,13 @@ export function createOwnFiles({ createClient, location, timeoutMs, maxOpenFiles
           throw error
         }
       })
+    },
+
+    async inside(scope, work) {
+      const path = pathOf(location, scope)
+      return withLock(files, scope, async (file) =>
+        identityOf(path, scope.namespace) === undefined ? undefined : inMigration(file, work),
+      )
     },
 
     async remove(scope) {

@@ -10,6 +10,7 @@ import { type Location, locationOf, prepare } from '../location.ts'
 import { type NamespaceTransaction, openNamespaceSession } from '../namespace-session.ts'
 import { createStatementReader } from '../statement.ts'
 import { render } from '../template.ts'
+import { verifyScope } from '../verify/verify-scope.ts'
 import { adminConnection } from './libsql-admin.ts'
 import { connect, useWriteAheadLog } from './libsql-connection.ts'
 import { createDatabaseFile, type DatabaseFile } from './libsql-file.ts'
@@ -88,10 +89,16 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
     }
   }
 
+  const admin = adminConnection(main)
+  const confined = {
+    client: (scope: Scope, guard: Guard) => tenantClient(session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(session(scope, guard)),
+  }
+
   return Object.freeze({
     capabilities,
     textScoped,
-    admin: adminConnection(main),
+    admin,
     registry: Object.freeze({ dialect: 'sqlite', connection: adminConnection(() => parts().registry) }),
 
     async open() {
@@ -106,8 +113,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
       }
     },
 
-    client: (scope: Scope, guard: Guard) => tenantClient(session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(session(scope, guard)),
+    ...confined,
     forget(scope: Scope) {
       if (scope.strategy === 'database') opened?.own.forget(scope)
     },
@@ -123,6 +129,13 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
       if (layout.own) return parts().own.remove(scope)
       return inMainFile((transaction) => destroyPrefixed(transaction, scope, layout))
     },
+    verify: (scope) =>
+      verifyScope({
+        server: confined,
+        scope,
+        unscoped: admin.transaction,
+        inside: (one, work) => (layoutOf(one).own ? parts().own.inside(one, work) : inMainFile(work)),
+      }),
     parseDdl,
 
     async ping() {
