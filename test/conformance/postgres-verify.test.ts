@@ -336,6 +336,23 @@ for (const name of ['postgres15', 'postgres18'] as const) {
         await small.close()
       })
 
+      it('lets a tenant refer to a table that all share, and not the other way round', async () => {
+        const scope = await newTenant()
+        const place = placeOf(scope)
+        await inside(
+          scope,
+          `create schema common; comment on schema common is 'fastify-tenancy shared tables'; create table common.plans (id int primary key);
+           alter table ${items(place)} add foreign key (id) references common.plans not valid`,
+        )
+        try {
+          expect(await failed(scope)).toEqual([])
+          await inside(scope, `alter table common.plans add foreign key (id) references ${items(place)}`)
+          expect(await failed(scope)).toEqual(['ties'])
+        } finally {
+          await inside(scope, 'drop schema common cascade')
+        }
+      })
+
       it('removes what a crash left, an hour later, and nothing that only looks like it', async () => {
         const scope = await newTenant()
         const { schema, prefix } = placeOf(scope)

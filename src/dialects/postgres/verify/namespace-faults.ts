@@ -2,6 +2,7 @@ import type { AdminConnection } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
 import type { Layout } from '../layout.ts'
 import { ledgerOf, ledgerSequence, markOf, schemaMark, tenantMark } from '../namespace-session.ts'
+import { SHARED_MARK } from '../shared/misuse.ts'
 
 type Query = AdminConnection['query']
 
@@ -127,8 +128,10 @@ export async function tieFaults(query: Query, layout: Layout, extensionsSchema: 
      join pg_catalog.pg_class stranger on stranger.oid = case when t.one in (select oid from own) then t.other else t.one end
      join pg_catalog.pg_namespace sn on sn.oid = stranger.relnamespace
      where (t.one in (select oid from own)) <> (t.other in (select oid from own))
-       and sn.nspname not in ($3, 'pg_catalog', 'information_schema')`,
-    [layout.schema, layout.naming.prefix, extensionsSchema],
+       and sn.nspname not in ($3, 'pg_catalog', 'information_schema')
+       -- A table that all tenants read may be referred to; it may not refer to one of theirs.
+       and not (t.one in (select oid from own) and coalesce(pg_catalog.obj_description(sn.oid, 'pg_namespace'), '') = $4)`,
+    [layout.schema, layout.naming.prefix, extensionsSchema, SHARED_MARK],
   )
   return rows.map(({ object }) => `${object} ties a table of this tenant to one that is not its own`)
 }
