@@ -61,7 +61,7 @@ const table = {
   ],
   TENANCY_ERR_PROVISION_FAILED: [500, 'The tenant could not be provisioned. Nothing was left behind.'],
   TENANCY_ERR_DESTROY_INCOMPLETE: [500, 'The tenant could not be destroyed completely: %s'],
-  TENANCY_ERR_VERIFY_FAILED: [500, 'Whether this tenant is kept apart could not be found out: %s'],
+  TENANCY_ERR_VERIFY_FAILED: [500, 'Whether tenants are kept apart could not be found out: %s'],
   TENANCY_ERR_RLS_UNPROTECTABLE: [500, 'Row-level security cannot keep tenants apart here: %s'],
   TENANCY_ERR_RLS_BYPASSED: [
     500,

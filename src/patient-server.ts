@@ -86,6 +86,7 @@ export function patientServer(
     inNamespace: async (scope, work) => opened().inNamespace(scope, work),
     destroy: async (scope) => opened().destroy(scope),
     verify: async (scope) => opened().verify(scope),
+    inspect: async () => opened().inspect(),
     async ping() {
       if (failure !== undefined && !closed) throw failure
       await opened().ping()

@@ -56,6 +56,21 @@ export function routeToServers({ main, others, strategies }: RouteToServersOptio
     inNamespace: async (scope, work) => of(scope).inNamespace(scope, work),
     destroy: async (scope) => of(scope).destroy(scope),
     verify: async (scope) => of(scope).verify(scope),
+    async inspect() {
+      const inspections = await Promise.all(
+        [...servers].map(async ([name, server]) => {
+          const { rules, findings } = await server.inspect()
+          return {
+            rules,
+            findings: name === MAIN_SERVER ? findings : findings.map((one) => ({ ...one, server: name })),
+          }
+        }),
+      )
+      return {
+        rules: [...new Set(inspections.flatMap(({ rules }) => rules))],
+        findings: inspections.flatMap(({ findings }) => findings),
+      }
+    },
 
     parseDdl(statement) {
       // What cannot be read is told now; what it is written as depends on the server.

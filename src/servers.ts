@@ -42,6 +42,7 @@ function openServer(config: TenancyConfig, onStatement: ((text: string) => void)
     const folder = url.slice(EMBEDDED.length)
     return createPgliteServer({
       folder: folder === 'memory' ? undefined : folder,
+      strategies: askedStrategies(config),
       registrySchema: config.registrySchema,
       shared: config,
       sharedTables,

@@ -14,7 +14,8 @@ import type { CacheStats } from './contracts/cache.ts'
 import type { DestroyReport, PoolStats } from './contracts/dialect.ts'
 import type { ListOptions, TenantPage } from './contracts/store.ts'
 import type { Tenant, TenantPatch } from './contracts/tenant.ts'
-import type { VerifyReport } from './contracts/verification.ts'
+import type { DoctorReport, VerifyReport } from './contracts/verification.ts'
+import { diagnose } from './doctor.ts'
 import { tenancyError } from './errors.ts'
 import { type Health, healthOf } from './health.ts'
 import {
@@ -80,6 +81,12 @@ export interface Tenancy {
    * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_DATABASE_UNAVAILABLE, TENANCY_ERR_VERIFY_FAILED
    */
   verify(ref: TenantRef): Promise<VerifyReport>
+  /**
+   * Looks at everything that tenants share by the rules of docs/doctor.md, and says what each strategy promises. Changes
+   * nothing. `ok: false` means that rows of another tenant could be reached.
+   * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_DATABASE_UNAVAILABLE, TENANCY_ERR_VERIFY_FAILED
+   */
+  doctor(): Promise<DoctorReport>
   /** Runs `work` as a tenant of this instance, like `runWithTenant`. */
   run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
   /** The unscoped Drizzle database of `main` with the admin rights. For your own administration, never for a request's data. */
@@ -205,6 +212,11 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     delete: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'deleted'),
     purge: async (ref: TenantRef) => purgeTenant({ store, server, strategy }, await idOf(ref)),
     verify: async (ref: TenantRef) => verifyTenant({ store, server, strategy }, await idOf(ref)),
+
+    async doctor() {
+      await start()
+      return diagnose(server, strategy.needs)
+    },
 
     async run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T> {
       await start()

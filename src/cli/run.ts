@@ -1,17 +1,13 @@
 import { parseArgs } from 'node:util'
 import { rolesScript } from '../dialects/postgres/roles-script.ts'
 import { quoteReceived } from '../util/identifier.ts'
-
-/** Where the command writes. */
-export interface Output {
-  out(text: string): void
-  err(text: string): void
-}
+import { doctor, doctorUsage } from './doctor.ts'
+import type { Output } from './output.ts'
 
 /** What a command needs and does. */
 interface Command {
   readonly usage: string
-  run(args: readonly string[], output: Output): number
+  run(args: readonly string[], output: Output): number | Promise<number>
 }
 
 const OK = 0
@@ -37,9 +33,13 @@ Run it as superuser, connected to that database:
   fastify-tenancy roles --database saas --serving app --admin owner | psql -v ON_ERROR_STOP=1 -1 -d saas
 `
 
-const commands: ReadonlyMap<string, Command> = new Map([['roles', { usage: rolesUsage, run: roles }]])
+const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
+  ['roles', { usage: rolesUsage, run: roles }],
+  ['doctor', { usage: doctorUsage, run: (args, output) => doctor(args, output, process.env) }],
+])
 
 const usage = `Usage: ${rolesUsage}
+${doctorUsage}
   fastify-tenancy --help
 `
 
@@ -51,9 +51,9 @@ class UsageError extends Error {
 /**
  * The command line, without its process.
  * @param args what follows the program's name
- * @returns the exit code: 0, or 2 for a wrong use, told on `err`
+ * @returns the exit code: 0, 2 for a wrong use, told on `err`, or what the command says
  */
-export function run(args: readonly string[], output: Output): number {
+export function run(args: readonly string[], output: Output): number | Promise<number> {
   const [name, ...rest] = args
   if (name === '--help' || name === '-h' || name === 'help') {
     output.out(usage)

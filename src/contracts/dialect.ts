@@ -2,7 +2,7 @@ import type { Capabilities, Scope } from './isolation.ts'
 import type { DdlTemplate, NamespaceSession } from './migrator.ts'
 import type { SharedNamespace } from './shared-tables.ts'
 import type { StrategyName } from './tenant.ts'
-import type { VerifyReport } from './verification.ts'
+import type { Inspection, VerifyReport } from './verification.ts'
 
 /**
  * Throws when a handle must not be used. Called without I/O when a statement is handed over, in the context of the caller,
@@ -98,6 +98,8 @@ export interface DatabaseServer {
    * @throws TENANCY_ERR_DATABASE_UNAVAILABLE, TENANCY_ERR_POOL_TIMEOUT, and what the database answers unexpectedly
    */
   verify(scope: Scope): Promise<VerifyReport>
+  /** Looks at everything that tenants share, by the rules of docs/doctor.md. Changes nothing. */
+  inspect(): Promise<Inspection>
   /** Reads one statement of the user's migrations. @throws DdlRefusal for what cannot be confined to a namespace */
   parseDdl(statement: string): DdlTemplate
   ping(): Promise<void>

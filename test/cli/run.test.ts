@@ -29,6 +29,15 @@ test('--databases lets the admin role make databases for tenants, and end the se
   expect(out).toBe(`${without}alter role "owner" createdb;\ngrant "app" to "owner";\n`)
 })
 
+test('doctor --help: help on stdout, and a wrong option is told', () => {
+  expect(call('doctor', '--help')).toMatchObject({ code: 0, err: '', out: expect.stringContaining('--json') as string })
+  expect(call('doctor', '--jsonn')).toMatchObject({
+    code: 2,
+    out: '',
+    err: expect.stringContaining('--jsonn') as string,
+  })
+})
+
 test.each([['--help'], ['-h'], ['help'], ['roles', '--help'], ['roles', '-h']])('%s %s: help on stdout', (...args) => {
   const { code, out, err } = call(...args.filter(Boolean))
   expect({ code, err }).toEqual({ code: 0, err: '' })

@@ -65,7 +65,7 @@ const breakages: Record<string, { text: (s: string, app: string) => string; red:
   },
   'a materialized view can be read': {
     text: (s, app) => `create materialized view ${s}.m as select * from ${s}.items; grant select on ${s}.m to ${app}`,
-    red: ['views'],
+    red: ['materialized views'],
   },
   'a function has the rights of its owner': {
     text: (s) =>

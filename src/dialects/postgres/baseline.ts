@@ -1,5 +1,7 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
+import type { Severity } from '../../contracts/verification.ts'
 import { tenancyError } from '../../errors.ts'
+import type { RuleId } from '../../verification/rules.ts'
 
 /** What the serving connection can reach without a scope, asked through that connection. */
 interface BaselineRow {
@@ -30,6 +32,15 @@ export interface Baseline {
   readonly breaches: readonly string[]
   /** Those of them that row policies do not bind. */
   readonly bypasses: readonly string[]
+  /** All of them, by the rule of the doctor that each breaks. */
+  readonly broken: readonly Broken[]
+}
+
+interface Broken {
+  readonly rule: RuleId
+  readonly detail: string
+  /** Milder than the rule. */
+  readonly severity?: Severity
 }
 
 /** Names the check needs. */
@@ -66,9 +77,8 @@ export async function checkBaseline(
      from pg_catalog.pg_roles r where r.rolname = current_user`,
     [registrySchema, adminRole, extensionsSchema, rlsSchema],
   )
-  if (row === undefined) return { role: '', breaches: ['the serving role is not in pg_roles'], bypasses: [] }
-  const bypasses = bypassesOf(row, adminRole)
-  return { role: row.role, breaches: [...bypasses, ...breachesOf(row)], bypasses }
+  if (row === undefined) return baselineOf('', [], [{ rule: 'base-1', detail: 'the serving role is not in pg_roles' }])
+  return baselineOf(row.role, bypassesOf(row, adminRole), breachesOf(row))
 }
 
 /**
@@ -81,33 +91,46 @@ export function refuseBypass({ role, bypasses }: Baseline): void {
   if (bypasses.length > 0) throw tenancyError('TENANCY_ERR_RLS_BYPASSED', [JSON.stringify(role), bypasses.join('; ')])
 }
 
-function bypassesOf(row: BaselineRow, adminRole: string): string[] {
-  const bypasses: string[] = []
+function baselineOf(role: string, bypasses: readonly Broken[], others: readonly Broken[]): Baseline {
+  const broken = [...bypasses, ...others]
+  const told = (list: readonly Broken[]) => list.map(({ detail }) => detail)
+  return { role, broken, breaches: told(broken), bypasses: told(bypasses) }
+}
+
+function bypassesOf(row: BaselineRow, adminRole: string): Broken[] {
+  const bypasses: Broken[] = []
+  const add = (detail: string, rule: RuleId = 'rls-1') => bypasses.push({ rule, detail })
   if (row.role === adminRole)
-    bypasses.push('it is the admin role too: set adminDatabaseUrl and serve with a role of its own')
-  if (row.superuser) return [...bypasses, 'it is a superuser']
-  if (row.bypassrls) bypasses.push('it has BYPASSRLS')
-  if (row.administers) bypasses.push('it is a member of the admin role')
-  if (row.owns_shared) bypasses.push('it owns tables of the shared schema, or is a member of the role that does')
-  if (row.stronger.length > 0) bypasses.push(`it is a member of ${row.stronger.join(', ')}`)
+    add('it is the admin role too: set adminDatabaseUrl and serve with a role of its own', 'schema-15')
+  if (row.superuser) {
+    add('it is a superuser')
+    return bypasses
+  }
+  if (row.bypassrls) add('it has BYPASSRLS')
+  if (row.administers) add('it is a member of the admin role')
+  if (row.owns_shared) add('it owns tables of the shared schema, or is a member of the role that does')
+  if (row.stronger.length > 0) add(`it is a member of ${row.stronger.join(', ')}`)
   // Before PostgreSQL 16 such a role can make itself a member of any other.
-  if (row.createrole) bypasses.push('it has CREATEROLE')
+  if (row.createrole) add('it has CREATEROLE')
   // The decoded log has everybody's rows.
-  if (row.replication) bypasses.push('it has REPLICATION')
+  if (row.replication) add('it has REPLICATION')
   return bypasses
 }
 
-function breachesOf(row: BaselineRow): string[] {
-  const breaches: string[] = []
-  if (row.reads_all) breaches.push('it is a member of pg_read_all_data or pg_write_all_data')
-  if (row.creates) breaches.push('it can create schemas in the database')
-  if (row.extensions_create) breaches.push('it can create objects in the extensions schema, which is on every path')
-  if (row.path.length > 0) breaches.push(`its search_path is not empty (${row.path.join(', ')})`)
-  if (row.public_usage) breaches.push('it can use the schema public')
-  if (row.registry_usage) breaches.push('it can use the schema of the tenant registry')
-  if (row.large_objects) breaches.push('it can use large objects, which belong to no schema')
-  if (row.statistics) breaches.push('it can read pg_stats, which shows values of all tenants')
-  if (row.activity) breaches.push('it can read pg_stat_activity, which shows statements of all tenants')
-  if (row.temporary) breaches.push('it can create temporary tables')
+function breachesOf(row: BaselineRow): Broken[] {
+  const breaches: Broken[] = []
+  const add = (detail: string, rule: RuleId = 'base-1', severity?: Severity) =>
+    breaches.push({ rule, detail, ...(severity !== undefined && { severity }) })
+  if (row.reads_all) add('it is a member of pg_read_all_data or pg_write_all_data', 'base-1', 'error')
+  if (row.creates) add('it can create schemas in the database')
+  if (row.extensions_create)
+    add('it can create objects in the extensions schema, which is on every path', 'schema-5', 'error')
+  if (row.path.length > 0) add(`its search_path is not empty (${row.path.join(', ')})`, 'schema-1')
+  if (row.public_usage) add('it can use the schema public', 'schema-4', 'warning')
+  if (row.registry_usage) add('it can use the schema of the tenant registry')
+  if (row.large_objects) add('it can use large objects, which belong to no schema')
+  if (row.statistics) add('it can read pg_stats, which shows values of all tenants')
+  if (row.activity) add('it can read pg_stat_activity, which shows statements of all tenants')
+  if (row.temporary) add('it can create temporary tables', 'schema-3')
   return breaches
 }

@@ -7,6 +7,7 @@ import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline } from '../baseline.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
+import { inspectServer } from '../inspect-server.ts'
 import { layoutOf } from '../layout.ts'
 import { locked, openNamespaceSession } from '../namespace-session.ts'
 import { createDdlParser } from '../parse-ddl.ts'
@@ -146,6 +147,14 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
         accounts: await accountsOf(parts()),
         administering: (work) => onLease(parts().adminPool, (lease) => work(queryOn(lease))),
         unscoped: (work) => inTransaction(parts().serving, work),
+      }),
+    inspect: async () =>
+      inspectServer({
+        admin: admin.query,
+        serving: (text, parameters) => onLease(parts().serving, (lease) => queryOn(lease)(text, parameters)),
+        accounts: await accountsOf(parts()),
+        shared,
+        registrySchema: options.registrySchema,
       }),
     parseDdl: createDdlParser(shared),
 

@@ -24,12 +24,24 @@ export function grantFaults(grants: readonly string[], { database }: Layout): st
     if (pattern === '' || pattern === '*' || !matches(pattern, database)) return []
     const excess = rights.split(/,\s*/).filter((right) => !RIGHTS.includes(right))
     return [
-      ...(/(?<!\\)[%_]/.test(pattern) && pattern !== database
+      ...(isWide(pattern) && pattern !== database
         ? [`${rights} are granted on ${pattern}, which other databases match too`]
         : []),
       ...(excess.length > 0 || object !== '*' ? [`${rights} are granted on ${pattern}.${object}`] : []),
     ]
   })
+}
+
+/** Lines of SHOW GRANTS on more than one database, or on one that was meant otherwise. */
+export function wideGrants(grants: readonly string[]): string[] {
+  return grants.flatMap((grant) => {
+    const [, rights = '', pattern = '', object = ''] = GRANT.exec(grant) ?? []
+    return isWide(pattern) ? [`${rights} are granted on ${pattern}.${object}, which several databases can match`] : []
+  })
+}
+
+function isWide(pattern: string): boolean {
+  return /(?<!\\)[%_]/.test(pattern)
 }
 
 /** Whether a database is one of those that a pattern of a grant stands for. */

@@ -8,6 +8,7 @@ import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline, refuseBypass } from '../baseline.ts'
 import { serverCapabilities, textScoped } from '../capabilities.ts'
 import { databaseWarnings } from '../database-rights.ts'
+import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
 import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
@@ -24,7 +25,7 @@ import type { TenantSession } from './pg-tenant-client.ts'
 import { openTenantDatabases, type TenantDatabases } from './pg-tenant-databases.ts'
 import { tenantPool } from './pg-tenant-pool.ts'
 import type { PgModule, PgPool } from './pg-types.ts'
-import { inTransaction, queryOn, underLock } from './pg-unscoped.ts'
+import { inTransaction, queryOn, sharesSessions, underLock } from './pg-unscoped.ts'
 
 /** Options of {@link createPgServer}. */
 export interface PgServerOptions {
@@ -174,6 +175,18 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         role: servingRole ?? null,
         inside: scope.strategy === 'database' ? (work) => access().inside(scope.namespace, work) : admin.transaction,
         unscoped: (work) => inTransaction(sourceOf(scope), work),
+      }),
+    inspect: async () =>
+      inspectDatabase({
+        ...options,
+        admin: admin.query,
+        serving: queryOn(parts().shared),
+        adminRole: (await sessionOf(parts().admin)).role,
+        databaseWarnings: () => databaseWarnings(admin.query, access()),
+        hiddenPooler: async () => {
+          if (options.pooled) return false
+          return options.poolSize + options.maxOverflow > 1 ? sharesSessions(parts().shared) : undefined
+        },
       }),
     parseDdl: createDdlParser(options.shared, options.sharedTables),
 

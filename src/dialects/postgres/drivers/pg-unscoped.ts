@@ -24,18 +24,37 @@ export function queryOn(source: ConnectionSource): Query {
 }
 
 /** Runs `work` in one transaction. */
-export async function inTransaction<T>(source: ConnectionSource, work: (query: Query) => Promise<T>): Promise<T> {
+export function inTransaction<T>(source: ConnectionSource, work: (query: Query) => Promise<T>): Promise<T> {
+  return onConnection(source, async (query) => {
+    await query('begin')
+    try {
+      const result = await work(query)
+      await query('commit')
+      return result
+    } catch (error) {
+      await query('rollback').catch(() => {})
+      throw error
+    }
+  })
+}
+
+/**
+ * Whether two connections of ours can be in one session of the server: then a pooler is between us that hands sessions on
+ * after each transaction. It gives the session that was used last, or this does not notice.
+ */
+export function sharesSessions(source: ConnectionSource): Promise<boolean> {
+  const session = async (query: Query) => (await query<{ pid: number }>('select pg_backend_pid() as pid'))[0]?.pid
+  return onConnection(source, async (one) => {
+    const first = await session(one)
+    return onConnection(source, async (other) => (await session(other)) === first)
+  })
+}
+
+async function onConnection<T>(source: ConnectionSource, work: (query: Query) => Promise<T>): Promise<T> {
   const client = await connect(source)
   client.on('error', onError)
   try {
-    const query = statementsOn(client)
-    await query('begin')
-    const result = await work(query)
-    await query('commit')
-    return result
-  } catch (error) {
-    await client.query('rollback').catch(() => {})
-    throw error
+    return await work(statementsOn(client))
   } finally {
     client.removeListener('error', onError)
     client.release(client.getTransactionStatus() !== 'I')

@@ -1,11 +1,13 @@
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
 import type { SharedTables } from '../../../contracts/shared-tables.ts'
+import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline } from '../baseline.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
+import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
 import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
@@ -30,6 +32,8 @@ import type { Pglite, PgliteQuery } from './pglite-types.ts'
 export interface PgliteServerOptions {
   /** Folder of the data, or `undefined` for memory. */
   readonly folder: string | undefined
+  /** What may be asked of this server. Default all that it carries. */
+  readonly strategies?: readonly StrategyName[]
   readonly registrySchema: string
   /** The schemas that tenants share. */
   readonly shared: SharedSchemas
@@ -84,6 +88,10 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       inAdminTransaction(parts().connection, (open) => work((text, parameters) => run(open, text, parameters))),
   })
 
+  const unscoped: AdminConnection['transaction'] = (work) =>
+    parts().connection.transaction(undefined, UNSCOPED, (open) =>
+      work((text, parameters) => run(open, text, parameters)),
+    )
   const confined = {
     client: (scope: Scope, guard: Guard) => pgliteTenantClient(parts().connection, session(scope, guard)),
     lazyTransaction: (scope: Scope, guard: Guard) => pgliteLazyTransaction(parts().connection, session(scope, guard)),
@@ -130,10 +138,15 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
         shared: options.shared,
         role: PGLITE_SERVING_ROLE,
         inside: admin.transaction,
-        unscoped: (work) =>
-          parts().connection.transaction(undefined, UNSCOPED, (open) =>
-            work((text, parameters) => run(open, text, parameters)),
-          ),
+        unscoped,
+      }),
+    inspect: () =>
+      inspectDatabase({
+        ...options,
+        strategies: options.strategies ?? Object.values(capabilities),
+        admin: admin.query,
+        serving: (text, parameters) => unscoped((query) => query(text, parameters)),
+        adminRole: SUPERUSER,
       }),
     parseDdl: createDdlParser(options.shared, options.sharedTables),
 

@@ -19,6 +19,7 @@ export const RULES = [
   'foreign keys',
   'unique keys',
   'views',
+  'materialized views',
   'functions',
   'rules',
   'other tables',
@@ -41,7 +42,7 @@ type Query = AdminConnection['query']
 
 const PASSAGE_RULES = {
   view: 'views',
-  'materialized view': 'views',
+  'materialized view': 'materialized views',
   'foreign table': 'other tables',
   table: 'other tables',
   function: 'functions',

@@ -5,6 +5,7 @@ import { loadPeer } from '../../../util/load-peer.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
 import { parseDdl } from '../ddl.ts'
 import { destroyPrefixed } from '../destroy-namespace.ts'
+import { inspectFiles } from '../inspect-files.ts'
 import { layoutOf } from '../layout.ts'
 import { type Location, locationOf, prepare } from '../location.ts'
 import { type NamespaceTransaction, openNamespaceSession } from '../namespace-session.ts'
@@ -39,7 +40,7 @@ export interface LibsqlServerOptions {
 
 interface Opened {
   readonly createClient: CreateLibsqlClient
-  readonly mainFile: string
+  readonly location: Location
   readonly main: DatabaseFile
   readonly registry: DatabaseFile
   readonly own: OwnFiles
@@ -105,7 +106,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
       if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
       const ready = opened ?? (await load(options, location))
       try {
-        const hasLog = await useWriteAheadLog(ready.createClient, ready.mainFile, ready.main.timeoutMs)
+        const hasLog = await useWriteAheadLog(ready.createClient, ready.location.mainFile, ready.main.timeoutMs)
         opened ??= ready
         return hasLog ? [] : [NO_WAL]
       } catch (error) {
@@ -136,6 +137,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
         unscoped: admin.transaction,
         inside: (one, work) => (layoutOf(one).own ? parts().own.inside(one, work) : inMainFile(work)),
       }),
+    inspect: () => inspectFiles(admin.query, parts().location),
     parseDdl,
 
     async ping() {
@@ -163,7 +165,7 @@ async function load(options: LibsqlServerOptions, location: Location): Promise<O
     createDatabaseFile({ open: (purpose) => connect(createClient, path, purpose), timeoutMs })
   return Object.freeze({
     createClient,
-    mainFile: real.mainFile,
+    location: real,
     main: fileAt(real.mainFile),
     registry: fileAt(real.registryFile),
     own: createOwnFiles({ createClient, location: real, timeoutMs, maxOpenFiles: options.maxOpenFiles }),

@@ -1,0 +1,49 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { promises } from '../../src/isolation/promises.ts'
+import { rules } from '../../src/verification/rules.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const page = (name: string) => readFileSync(join(root, 'docs', name), 'utf8')
+const doctor = page('doctor.md')
+
+const documented = Array.from(
+  doctor.matchAll(/^\| `([\w-]+)` \| (error|warning|info) \| (.+?) \| (.+?) \|$/gm),
+  ([, ...row]) => row,
+)
+const designed = Array.from(doctor.matchAll(/^\| `([\w-]+)` \| (.+?) \| (test\/\S+) \|$/gm), ([, ...row]) => row)
+
+test('every rule is explained once, as it is, and every explained rule exists', () => {
+  expect(documented).toEqual(expect.arrayContaining(Object.entries(rules).map(([id, rule]) => [id, ...rule])))
+  expect(documented).toHaveLength(Object.keys(rules).length)
+})
+
+test('every number is a rule that is asked or one that the design keeps, and not both', () => {
+  const ids = [...documented, ...designed].map(([id = '']) => id)
+  const numbers = (prefix: string) =>
+    ids.filter((id) => id.startsWith(prefix)).map((id) => Number(id.slice(prefix.length)))
+  const upTo = (count: number) => Array.from({ length: count }, (_, at) => at + 1)
+  expect(numbers('rls-').toSorted((a, b) => a - b)).toEqual(upTo(25))
+  expect(numbers('schema-').toSorted((a, b) => a - b)).toEqual(upTo(20))
+})
+
+test('what the design keeps is shown by a test that is there', () => {
+  for (const [, , file = ''] of designed) expect(existsSync(join(root, file)), file).toBe(true)
+})
+
+test('every rule says what must hold and what to do', () => {
+  for (const [id, [, holds, cure]] of Object.entries(rules))
+    for (const text of [holds, cure]) expect(text, id).toMatch(/\w.*\.$/)
+})
+
+test('docs/isolation.md promises what the code promises', () => {
+  const rows = Array.from(
+    page('isolation.md').matchAll(/^\| `(\w+)`(?: \(default\))? \| .+ \| (guarded|walled)[^|]*\|$/gm),
+    ([, strategy = '', level]) => [strategy, level],
+  )
+  const promised = Object.values(promises).map(({ strategy, level }) => [strategy, level])
+  expect(rows).toEqual(expect.arrayContaining(promised))
+  expect(rows.filter(([strategy]) => strategy !== 'hybrid')).toHaveLength(promised.length)
+})
