@@ -113,6 +113,26 @@ describeWith(['postgres15', 'postgres18'], 'tenants on two PostgreSQL servers', 
     },
   )
 
+  it('[W52] verify asks the server of the tenant, and the doctor all of them, by name', async () => {
+    const app = await appWith({ isolationStrategy: 'schema' })
+    for (const server of ['main', 'eu']) await app.tenancy.register({ identifier: `asked-${server}`, server })
+    const tenant = await app.tenancy.get('asked-eu')
+    expect(await app.tenancy.verify('asked-eu')).toMatchObject({ ok: true })
+    const asEu = (text: string) => eu.asSuperuserIn(eu.database, (client) => client.query(text))
+    await asEu(
+      `grant create on schema ${tenant?.placement.namespace} to ${eu.appRole}; grant create on schema public to public`,
+    )
+    expect(await app.tenancy.verify('asked-eu')).toMatchObject({ ok: false })
+    expect(await app.tenancy.verify('asked-main')).toMatchObject({ ok: true })
+    const { ok, findings } = await app.tenancy.doctor()
+    expect(ok).toBe(false)
+    expect(findings.filter(({ severity }) => severity === 'error')).toEqual([
+      expect.objectContaining({ rule: 'schema-4', server: 'eu', object: 'public' }),
+    ])
+    await asEu('revoke create on schema public from public')
+    expect((await app.tenancy.doctor()).ok).toBe(true)
+  })
+
   it.each(strategies)(
     '%s: 400 interleaved requests of eight tenants never cross',
     async (isolationStrategy) => {
