@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Scope } from '../../../src/contracts/isolation.ts'
 import type { StrategyName } from '../../../src/contracts/tenant.ts'
+import { createMssqlServer } from '../../../src/dialects/mssql/drivers/mssql-server.ts'
 import { parseMssqlUrl } from '../../../src/dialects/mssql/drivers/mssql-url.ts'
 import { assertName, scoped, statementOf } from '../../../src/dialects/mssql/drivers/mssql-statement.ts'
 import { breaksConnection, checkoutFailure, isPoisoned, statementFailure } from '../../../src/dialects/mssql/failure.ts'
@@ -183,4 +184,21 @@ describe('errors', () => {
     expect(checkoutFailure(late, 10)).toMatchObject({ code: 'TENANCY_ERR_POOL_TIMEOUT', statusCode: 503 })
     expect(checkoutFailure(driver('ELOGIN'), 10)).toMatchObject(unavailable)
   })
+})
+
+it('[W52] nobody is told that tenants are kept apart where nobody looked', async () => {
+  const url = 'mssql://app:secret@localhost/saas'
+  const options = {
+    url,
+    adminUrl: url,
+    poolSize: 1,
+    maxOverflow: 0,
+    poolTimeout: 1,
+    poolRecycle: 60,
+    onStatement: undefined,
+  }
+  const server = createMssqlServer({ ...options, strategies: ['schema'], shared })
+  for (const asked of [server.verify(scope('schema')), server.inspect()]) {
+    await expect(asked).rejects.toMatchObject({ code: 'TENANCY_ERR_VERIFY_FAILED' })
+  }
 })
