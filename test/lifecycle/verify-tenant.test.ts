@@ -44,6 +44,28 @@ describeWith(['postgres15'], '[W52] app.tenancy.verify', ({ postgres15 }) => {
     })
   })
 
+  it('is no verdict about one that is purged meanwhile, and leaves nothing of it', async () => {
+    const identifiers = Array.from({ length: 8 }, (_, index) => `racing-${index}`)
+    const outcomes = await Promise.all(
+      identifiers.map(async (identifier) => {
+        const tenant = await app.tenancy.register({ identifier })
+        await app.tenancy.delete(tenant)
+        const verified = app.tenancy.verify(tenant).then(
+          ({ ok }) => String(ok),
+          (error: { code: string }) => error.code,
+        )
+        await app.tenancy.purge(tenant)
+        const outcome = await verified
+        const { rows } = await asSuperuser(database, (client) =>
+          client.query('select from pg_namespace where nspname = $1', [tenant.placement.namespace]),
+        )
+        expect(rows).toEqual([])
+        return outcome
+      }),
+    )
+    for (const outcome of outcomes) expect(['true', 'TENANCY_ERR_VERIFY_FAILED']).toContain(outcome)
+  })
+
   it('is no verdict when the database answers something else', async () => {
     const tenant = await app.tenancy.register({ identifier: 'unfinished' })
     // A function that the verification needs is not to be had.
