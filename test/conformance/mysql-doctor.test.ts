@@ -48,8 +48,8 @@ describeWith(['mariadb'], 'doctor on MariaDB', ({ mariadb }) => {
     ],
     [
       'mysql-3',
-      (user: string) => `grant select on \`t%\`.* to ${user}`,
-      (user: string) => `revoke select on \`t%\`.* from ${user}`,
+      (user: string) => `grant select on \`t0%\`.* to ${user}`,
+      (user: string) => `revoke select on \`t0%\`.* from ${user}`,
     ],
   ] as const)('%s: a grant too many', async (rule, break_, mend) => {
     const user = `${database.servingUser}@'%'`
