@@ -1,5 +1,5 @@
 import type { DatabaseServer } from './contracts/dialect.ts'
-import { findTenancyError, type TenancyErrorCode } from './errors.ts'
+import { findTenancyError, tenancyError, type TenancyErrorCode } from './errors.ts'
 
 /** Whether a dependency answers. */
 export interface HealthCheck {
@@ -23,6 +23,12 @@ export interface Health {
   }
 }
 
+/**
+ * How long a server beside `main` may take to answer. Packets that vanish are noticed by nobody for a quarter of an hour;
+ * a readiness probe must not wait for them.
+ */
+const PATIENCE_MS = 2000
+
 /** Something that tells whether it answers. */
 type Pingable = Pick<DatabaseServer, 'ping'>
 
@@ -37,7 +43,7 @@ export interface Dependencies {
 
 /** Asks everything at once. Never throws. */
 export async function healthOf({ start, database, store, servers }: Dependencies): Promise<Health> {
-  const ask = async ({ ping }: Pingable): Promise<HealthCheck> => {
+  const ask = async (ping: Pingable['ping']): Promise<HealthCheck> => {
     try {
       await start()
       await ping()
@@ -46,11 +52,23 @@ export async function healthOf({ start, database, store, servers }: Dependencies
       return { ok: false, code: findTenancyError(error)?.code ?? 'UNKNOWN' }
     }
   }
-  const further = [...servers].map(async ([name, server]) => [name, await ask(server)] as const)
-  const [main, registry, ...others] = await Promise.all([ask(database), ask(store), ...further])
+  const further = [...servers].map(async ([name, server]) => [name, await ask(() => inTime(server.ping()))] as const)
+  const [main, registry, ...others] = await Promise.all([ask(database.ping), ask(store.ping), ...further])
   return {
     ok: main.ok && registry.ok,
     degraded: others.some(([, { ok }]) => !ok),
     checks: { database: main, store: registry, servers: Object.fromEntries(others) },
+  }
+}
+
+async function inTime(work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')), PATIENCE_MS)
+  })
+  try {
+    await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
   }
 }

@@ -7,6 +7,7 @@ import { createPgServer } from '../src/dialects/postgres/drivers/pg-server.ts'
 import { createMysqlServer } from '../src/dialects/mysql/drivers/mysql-server.ts'
 import { createPgliteServer } from '../src/dialects/postgres/drivers/pglite-server.ts'
 import { generateNamespace } from '../src/util/identifier.ts'
+import { patientServer } from '../src/patient-server.ts'
 import { routeToServers } from '../src/server-router.ts'
 import { open, sharedSchemas } from './support/database.ts'
 import { openSqlite } from './support/sqlite.ts'
@@ -47,6 +48,28 @@ describe('the router', () => {
     await expect(router.inNamespace(scope, async () => {})).rejects.toMatchObject(missing)
     await expect(router.destroy(scope)).rejects.toMatchObject(missing)
     expect(() => router.forget?.(scope)).not.toThrow()
+  })
+
+  it('and a patient server hand on everything that a server has', async () => {
+    const url = 'postgres://a@127.0.0.1:1/x'
+    const postgres = createPgServer({
+      ...limits,
+      url,
+      adminUrl: url,
+      pooled: false,
+      registrySchema: 'tenancy',
+      shared: sharedSchemas,
+    })
+    const mysql = createMysqlServer({ ...limits, url: 'mysql://a@127.0.0.1:1/x', adminUrl: 'mysql://a@127.0.0.1:1/x' })
+    const { server: sqlite, close } = await openSqlite()
+    onTestFinished(close)
+    const wraps = [
+      patientServer(postgres, { name: 'eu', warn: () => {} }),
+      routeToServers({ main: postgres, others: new Map(), strategies: [] }),
+    ]
+    for (const server of [postgres, mysql, sqlite, embedded()]) {
+      for (const wrap of wraps) expect(Object.keys(wrap)).toEqual(expect.arrayContaining(Object.keys(server)))
+    }
   })
 
   it('refuses a server that carries less than main, by name', () => {

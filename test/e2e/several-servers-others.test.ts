@@ -118,6 +118,37 @@ function keepsApart(strategies: readonly TenancyOptions['isolationStrategy'][], 
   )
 }
 
+/** A server beside `main` that is away at the start: it is `up()` later. */
+function waitsFor(engine: Engine & { readonly down: () => Promise<void>; readonly up: () => Promise<void> }): void {
+  it('a server that is away at the start is served as soon as it is there', { timeout: 60_000 }, async () => {
+    const { notes } = engine as { notes: ReturnType<typeof sqliteNotes> }
+    await engine.down()
+    const app = Fastify() as unknown as FastifyInstance
+    onTestFinished(() => app.close())
+    await app.register(tenancy, {
+      isolationStrategy: 'prefix',
+      schema: { notes },
+      tenantStore: createMemoryTenantStore(),
+      ...engine.options(),
+    })
+    await app.ready()
+    await app.tenancy.register({ identifier: 'at-home' })
+    const registering = () => app.tenancy.register({ identifier: 'abroad', server: 'eu' })
+    await expect(registering()).rejects.toMatchObject({ code: 'TENANCY_ERR_DATABASE_UNAVAILABLE', statusCode: 503 })
+    expect(await app.tenancy.health()).toMatchObject({ ok: true, degraded: true })
+    await engine.up()
+    await expect.poll(async () => (await app.tenancy.health()).degraded, { timeout: 20_000 }).toBe(false)
+    await registering()
+    for (const identifier of ['at-home', 'abroad']) {
+      const rows = await app.tenancy.run(identifier, async () => {
+        await db().insert(notes).values({ id: 1, body: identifier })
+        return db().select().from(notes)
+      })
+      expect(rows).toEqual([{ id: 1, body: identifier }])
+    }
+  })
+}
+
 describeWith(['mariadb'], 'tenants on two MariaDB servers', ({ mariadb }) => {
   let second: RunningMariadb
   let main: MysqlDatabase
@@ -131,7 +162,7 @@ describeWith(['mariadb'], 'tenants on two MariaDB servers', ({ mariadb }) => {
     await second?.stop()
   })
   const notes = mysqlTable('notes', { id: int('id').notNull(), body: varchar('body', { length: 200 }).notNull() })
-  keepsApart(['schema', 'database', 'prefix'], {
+  const engine: Engine = {
     notes,
     options: () => ({
       databaseUrl: main.url,
@@ -141,7 +172,9 @@ describeWith(['mariadb'], 'tenants on two MariaDB servers', ({ mariadb }) => {
       drizzle: (client) => mysqlDrizzle({ client }),
     }),
     rowsAt: async (place, placement) => mysqlRows(place === 'main' ? main : eu, placement),
-  })
+  }
+  keepsApart(['schema', 'database', 'prefix'], engine)
+  waitsFor({ ...engine, down: () => second.kill(), up: () => second.restart() })
 })
 
 describeWith(['mariadb'], 'tenants in two databases of one MariaDB server', ({ mariadb }) => {
@@ -208,6 +241,18 @@ describe('tenants in two SQLite main files', () => {
       drizzle: (client) => libsqlDrizzle({ client }),
     }),
     rowsAt: async (place, placement) => sqliteRows(join(folder, `${place}-${round}.db`), placement),
+  })
+  const blocked = join(folder, 'blocked')
+  waitsFor({
+    notes: sqliteNotes(),
+    options: () => ({
+      databaseUrl: `file:${join(folder, 'beside.db')}`,
+      servers: { eu: { databaseUrl: `file:${join(blocked, 'eu.db')}` } },
+      migrations: migrationsIn('`'),
+      drizzle: (client) => libsqlDrizzle({ client }),
+    }),
+    down: async () => writeFileSync(blocked, 'a file where a folder should be'),
+    up: async () => rmSync(blocked),
   })
 })
 

@@ -1,4 +1,4 @@
-import { createServer, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { Writable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished } from 'vitest'
@@ -162,6 +162,30 @@ describeWith(['postgres15', 'postgres18'], 'a server beside main', ({ postgres15
     expect(Date.now() - start).toBeLessThan(3000)
   })
 
+  it('whose packets vanish does not hold up main, nor the answer about health', async () => {
+    const pipe = await startPipe(server.port)
+    onTestFinished(pipe.stop)
+    const databaseUrl = withPort(eu.appUrl, pipe.port)
+    const { app } = await shopOnTwo({
+      tenantStore: createMemoryTenantStore(),
+      servers: { eu: { databaseUrl, adminDatabaseUrl: eu.adminUrl } },
+      closeTimeoutSeconds: 1,
+      databasePoolSize: 2,
+    })
+    await register(app)
+    pipe.hole()
+    const waiting = Array.from({ length: 10 }, () => names(app, 'shop-eu'))
+    const start = Date.now()
+    expect(await app.tenancy.health()).toMatchObject({ ok: true, degraded: true, checks: { servers: { eu: down } } })
+    const crowd = await Promise.all(Array.from({ length: 20 }, () => names(app, 'shop-main')))
+    expect(crowd.every(({ statusCode }) => statusCode === 200)).toBe(true)
+    expect(Date.now() - start).toBeLessThan(4500)
+    await app.close()
+    expect((await Promise.all(waiting)).map(({ statusCode }) => statusCode)).toEqual(
+      Array.from({ length: 10 }, () => 503),
+    )
+  })
+
   it('is no help when main is down: the start fails, and opens nothing elsewhere', async () => {
     const { app } = await shopOnTwo({
       databaseUrl: eu.appUrl.replace(/:\d+\//, ':1/'),
@@ -212,3 +236,26 @@ describeWith(['postgres15', 'postgres18'], 'a server beside main', ({ postgres15
     expect(logged.filter((line) => line.startsWith('Baseline rule'))).toEqual([])
   })
 })
+
+/** Leads to a port until it becomes a hole: then it takes everything and says nothing. */
+async function startPipe(target: number) {
+  const sockets: Socket[] = []
+  let open = true
+  const server = createServer((near) => {
+    const far = connect(target, '127.0.0.1')
+    for (const socket of [near, far]) sockets.push(socket.on('error', () => {}))
+    near.on('data', (data) => open && far.write(data))
+    far.on('data', (data) => open && near.write(data))
+    near.on('close', () => far.destroy())
+    far.on('close', () => near.destroy())
+  })
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  return {
+    port: (server.address() as { port: number }).port,
+    hole: () => void (open = false),
+    stop() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+    },
+  }
+}
