@@ -229,6 +229,17 @@ describeWith(['postgres15', 'postgres18'], 'a server beside main', ({ postgres15
     await expect(refused).rejects.toMatchObject({ code: UNAVAILABLE, statusCode: 503 })
   })
 
+  it('[W23] whose admin URL leads to another server stops the start, though the databases have the same name', async () => {
+    const servers = { eu: { databaseUrl: server.url, adminDatabaseUrl: postgres15.url } }
+    const { app, logged } = await shopOnTwo({ servers })
+    await expect(app.ready()).rejects.toMatchObject({ code: 'TENANCY_ERR_CONFIG_INVALID' })
+    expect(logged).toContainEqual(
+      expect.stringMatching(
+        /^Server "eu": .*leads to the database "postgres", adminDatabaseUrl to one of the same name/s,
+      ),
+    )
+  })
+
   it('warns of a breach of the baseline rule by name', async () => {
     const { app, logged } = await shopOnTwo({ servers: { eu: { databaseUrl: eu.adminUrl } } })
     await app.ready()

@@ -237,19 +237,24 @@ function endAll({ shared, admin, databases }: Opened, patienceMs: number): Promi
 interface Session {
   readonly role: string
   readonly database: string
+  /** When the server itself started: the same by whatever way it is reached, and different on any two. */
+  readonly started: string
 }
 
 async function sessionOf(pool: ConnectionSource): Promise<Session> {
-  const text = 'select current_user::text as role, pg_catalog.current_database()::text as database'
+  const text = `select current_user::text as role, pg_catalog.current_database()::text as database,
+    extract(epoch from pg_catalog.pg_postmaster_start_time())::text as started`
   const [session] = await queryOn(pool)<Session>(text)
-  return session ?? { role: '', database: '' }
+  return session ?? { role: '', database: '', started: '' }
 }
 
 /** Two databases would mean: tenants are made in one and looked for in the other. */
 function assertSameDatabase(serving: Session, admin: Session): void {
-  if (serving.database === admin.database) return
+  if (serving.database === admin.database && serving.started === admin.started) return
+  const elsewhere =
+    serving.database === admin.database ? 'one of the same name on another server' : `"${admin.database}"`
   throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
-    `- databaseUrl leads to the database "${serving.database}", adminDatabaseUrl to "${admin.database}". Use one database, two roles.`,
+    `- databaseUrl leads to the database "${serving.database}", adminDatabaseUrl to ${elsewhere}. Use one database, two roles.`,
   ])
 }
 
