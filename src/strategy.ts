@@ -1,4 +1,4 @@
-import type { TenancyConfig } from './config.ts'
+import type { StrategyFunction, TenancyConfig } from './config.ts'
 import type { Capabilities, IsolationStrategy, TenantToPlace } from './contracts/isolation.ts'
 import { MAIN_SERVER, type StrategyName, strategyNames } from './contracts/tenant.ts'
 import { tenancyError } from './errors.ts'
@@ -34,20 +34,33 @@ export function configuredStrategy(config: TenancyConfig, capabilities: Capabili
 }
 
 function isolation(config: TenancyConfig, capabilities: Capabilities): ConfiguredStrategy {
-  const { isolationStrategy, premiumIsolationStrategy, standardIsolationStrategy } = config
-  if (isolationStrategy !== 'hybrid') {
-    const carried = carriedOut(isolationStrategy, capabilities)
-    return { strategy: strategyNamed(carried), notes: noteOf(isolationStrategy, carried) }
+  const { isolationStrategy, chooseStrategy } = config
+  if (isolationStrategy === 'hybrid') {
+    return chooseStrategy === undefined ? byTier(config, capabilities) : byFunction(chooseStrategy, capabilities)
   }
-  const [premium, standard] = [premiumIsolationStrategy, standardIsolationStrategy] as const
-  const [first, second] = [carriedOut(premium, capabilities), carriedOut(standard, capabilities)]
-  const notes = [...noteOf(premium, first), ...noteOf(standard, second)]
-  if (first === second && config.chooseStrategy === undefined) return { strategy: strategyNamed(first), notes }
-  const chosen = (tenant: TenantToPlace): StrategyName =>
-    carriedOut(config.chooseStrategy?.(tenant) ?? (isPremium(tenant, config) ? premium : standard), capabilities)
-  // A function may name any strategy that the database carries.
-  const names = config.chooseStrategy === undefined ? [first, second] : new Set(Object.values(capabilities))
-  return { strategy: hybridStrategy({ strategies: [...names].map(strategyNamed), choose: chosen }), notes }
+  const carried = carriedOut(isolationStrategy, capabilities)
+  return { strategy: strategyNamed(carried), notes: noteOf(isolationStrategy, carried) }
+}
+
+function byTier(config: TenancyConfig, capabilities: Capabilities): ConfiguredStrategy {
+  const { premiumIsolationStrategy, standardIsolationStrategy } = config
+  const premium = carriedOut(premiumIsolationStrategy, capabilities)
+  const standard = carriedOut(standardIsolationStrategy, capabilities)
+  const notes = [...noteOf(premiumIsolationStrategy, premium), ...noteOf(standardIsolationStrategy, standard)]
+  if (premium === standard) return { strategy: strategyNamed(premium), notes }
+  const choose = (tenant: TenantToPlace): StrategyName => (isPremium(tenant, config) ? premium : standard)
+  return { strategy: hybridStrategy({ strategies: [premium, standard].map(strategyNamed), choose }), notes }
+}
+
+/** The function may name any strategy that the database carries. */
+function byFunction(chosen: StrategyFunction, capabilities: Capabilities): ConfiguredStrategy {
+  const all = Object.entries(capabilities) as [asked: StrategyName, carried: StrategyName][]
+  const strategies = [...new Set(Object.values(capabilities))].map(strategyNamed)
+  const choose = (tenant: TenantToPlace): StrategyName => carriedOut(chosen(tenant), capabilities)
+  return {
+    strategy: hybridStrategy({ strategies, choose }),
+    notes: all.flatMap(([asked, carried]) => noteOf(asked, carried)),
+  }
 }
 
 function strategyNamed(name: StrategyName): IsolationStrategy {

@@ -1,13 +1,9 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createClient } from '@libsql/client'
 import { drizzle as libsqlDrizzle } from 'drizzle-orm/libsql'
-import { int, mysqlTable, varchar } from 'drizzle-orm/mysql-core'
 import { drizzle as mysqlDrizzle } from 'drizzle-orm/mysql2'
-import { integer as pgInteger, pgTable, text as pgText } from 'drizzle-orm/pg-core'
 import { drizzle as pgliteDrizzle } from 'drizzle-orm/pglite'
-import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import tenancy, {
@@ -20,10 +16,16 @@ import tenancy, {
 import { type RunningMariadb, startMariadb } from '../servers/mariadb.ts'
 import { describeWith } from '../servers/suite.ts'
 import { as } from '../support/app.ts'
-import { asRoot, type MysqlDatabase, mysqlDatabase } from '../support/mysql.ts'
-
-/** The builders of all databases have the same shape where they are used here. */
-type Db = ReturnType<typeof libsqlDrizzle>
+import { type MysqlDatabase, mysqlDatabase } from '../support/mysql.ts'
+import {
+  mysqlNotes,
+  mysqlRows,
+  type NotesDb,
+  notesMigrations,
+  postgresNotes,
+  sqliteNotes,
+  sqliteRows,
+} from '../support/notes.ts'
 
 type Place = 'main' | 'eu'
 
@@ -35,19 +37,10 @@ interface Engine {
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'tenancy-servers-'))
-const migrationsIn = (quote: string) => {
-  const copy = join(folder, quote === '"' ? 'double' : 'back')
-  mkdirSync(join(copy, 'meta'), { recursive: true })
-  writeFileSync(join(copy, 'meta/_journal.json'), '{"entries":[{"tag":"0000_notes","when":1}]}')
-  writeFileSync(
-    join(copy, '0000_notes.sql'),
-    `CREATE TABLE "notes" ("id" integer NOT NULL, "body" varchar(200) NOT NULL);`.replaceAll('"', quote),
-  )
-  return copy
-}
+const migrationsIn = (quote: '"' | '`') => notesMigrations(folder, quote)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-const db = () => getTenantDb() as Db
+const db = () => getTenantDb() as NotesDb
 
 /** Four tenants on two servers: apart in every round, served where they were placed, removed there. */
 function keepsApart(strategies: readonly TenancyOptions['isolationStrategy'][], engine: Engine): void {
@@ -161,9 +154,8 @@ describeWith(['mariadb'], 'tenants on two MariaDB servers', ({ mariadb }) => {
     await main?.drop()
     await second?.stop()
   })
-  const notes = mysqlTable('notes', { id: int('id').notNull(), body: varchar('body', { length: 200 }).notNull() })
   const engine: Engine = {
-    notes,
+    notes: mysqlNotes(),
     options: () => ({
       databaseUrl: main.url,
       adminDatabaseUrl: main.adminUrl,
@@ -184,9 +176,8 @@ describeWith(['mariadb'], 'tenants in two databases of one MariaDB server', ({ m
     ;[main, eu] = [await mysqlDatabase(mariadb.url), await mysqlDatabase(mariadb.url)]
   })
   afterAll(async () => void (await Promise.all([main?.drop(), eu?.drop()])))
-  const notes = mysqlTable('notes', { id: int('id').notNull(), body: varchar('body', { length: 200 }).notNull() })
   keepsApart(['prefix'], {
-    notes,
+    notes: mysqlNotes(),
     options: () => ({
       databaseUrl: main.url,
       adminDatabaseUrl: main.adminUrl,
@@ -197,38 +188,6 @@ describeWith(['mariadb'], 'tenants in two databases of one MariaDB server', ({ m
     rowsAt: async (place, placement) => mysqlRows(place === 'main' ? main : eu, placement),
   })
 })
-
-/** What the superuser finds: the tenant's own database, or its tables in the shared one. */
-async function mysqlRows({ superUrl, database }: MysqlDatabase, { strategy, namespace }: Placement): Promise<number> {
-  const [schema, table] = strategy === 'prefix' ? [database, `${namespace}__notes`] : [namespace, 'notes']
-  const found = await asRoot<{ rows: number }>(superUrl, [
-    `select count(*) as \`rows\` from \`${schema}\`.\`${table}\``,
-  ]).catch((error: { code?: string }) => {
-    if (error.code !== 'ER_NO_SUCH_TABLE' && error.code !== 'ER_BAD_DB_ERROR') throw error
-    return []
-  })
-  return found[0]?.rows ?? 0
-}
-
-/** What another connection finds in the files. */
-async function sqliteRows(mainFile: string, { strategy, namespace }: Placement): Promise<number> {
-  const own = strategy === 'database'
-  const file = own ? join(`${mainFile}.tenants`, `${namespace}.db`) : mainFile
-  if (!existsSync(file)) return 0
-  const client = createClient({ url: `file:${file}` })
-  try {
-    const table = own ? 'notes' : `${namespace}__notes`
-    const { rows } = await client.execute({ sql: 'select name from sqlite_master where name = ?', args: [table] })
-    if (rows.length === 0) return 0
-    return Number((await client.execute(`select count(*) as n from "${table}"`)).rows[0]?.['n'])
-  } finally {
-    client.close()
-  }
-}
-
-function sqliteNotes() {
-  return sqliteTable('notes', { id: integer('id').notNull(), body: text('body').notNull() })
-}
 
 describe('tenants in two SQLite main files', () => {
   let round = 0
@@ -257,9 +216,8 @@ describe('tenants in two SQLite main files', () => {
 })
 
 describe('tenants in two embedded PostgreSQL databases', () => {
-  const notes = pgTable('notes', { id: pgInteger('id').notNull(), body: pgText('body').notNull() })
   keepsApart(['schema'], {
-    notes,
+    notes: postgresNotes(),
     options: () => ({
       databaseUrl: 'pglite:memory',
       servers: { eu: { databaseUrl: `pglite:${join(folder, 'eu')}` } },
