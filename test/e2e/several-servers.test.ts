@@ -82,7 +82,7 @@ describeWith(['postgres15', 'postgres18'], 'tenants on two PostgreSQL servers', 
     })
 
   it.each(strategies)(
-    '%s: each is made, served and removed on its own server, and sees only its own rows',
+    '[W23] [W24] %s: each is made, served and removed on its own server, and sees only its own rows',
     async (isolationStrategy) => {
       const app = await appWith({ isolationStrategy })
       const tenants = ['main', 'eu', 'main', 'eu'].map((server, index) => ({
