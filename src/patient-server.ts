@@ -61,6 +61,7 @@ export function patientServer(
     textScoped: server.textScoped,
     admin: server.admin,
     shared: server.shared,
+    registry: server.registry,
     drizzle: server.drizzle,
     parseDdl: server.parseDdl,
     stats: server.stats,
