@@ -9,6 +9,12 @@ import { parseUrl, type Secret } from './util/secret.ts'
 /** One checked entry of the option `servers`. */
 export type ServerEntry = z.output<typeof serverSchema>
 
+/** Where a server is, and its name. */
+type Place = readonly [place: string, name: string]
+
+/** What belongs to a SQLite file: the registry, the folder of tenants, and SQLite's own files. */
+const BESIDE_FILE = /^(\.registry|\.tenants\/.*|-wal|-shm|-journal)?$/
+
 const KEYS = Object.keys(serverRanges)
 const FORM = '`{ <name>: { databaseUrl, adminDatabaseUrl?, pooler? } }`'
 const NAMES = 'Use a-z, 0-9, - and _, at first a letter, at most 63, not `main`: that is databaseUrl.'
@@ -46,7 +52,7 @@ export function adminUrlProblem(adminUrl: Secret | undefined, beside: Secret, na
 /** A sentence for every server that cannot stand beside `main` or before the other servers. */
 export function serverProblems(main: Secret, servers: Readonly<Record<string, ServerEntry>>): string[] {
   const kind = databaseKind(main.reveal())
-  const places = new Map([[placeOf(main.reveal()), MAIN_SERVER]])
+  const places: Place[] = [[placeOf(main.reveal()), MAIN_SERVER]]
   return Object.entries(servers).flatMap(([name, { databaseUrl, adminDatabaseUrl }]) => {
     const admin = adminUrlProblem(adminDatabaseUrl, databaseUrl, 'its databaseUrl')
     const problems = admin === undefined ? [] : [`${at(name, 'adminDatabaseUrl')} ${admin}`]
@@ -58,14 +64,14 @@ export function serverProblems(main: Secret, servers: Readonly<Record<string, Se
       ]
     }
     const place = placeOf(url)
-    const twin = places.get(place)
+    const twin = places.find(([other]) => overlap(place, other) || overlap(other, place))
     if (twin !== undefined && url !== 'pglite:memory') {
       return [
         ...problems,
-        `${at(name, 'databaseUrl')} leads to the same database as "${twin}". Give each database one name.`,
+        `${at(name, 'databaseUrl')} leads to the same database as "${twin[1]}". Give each database one name.`,
       ]
     }
-    places.set(place, name)
+    places.push([place, name])
     return problems
   })
 }
@@ -87,6 +93,11 @@ function advice(key: string): string {
 function typeOf(value: unknown): string {
   if (value === null) return 'null'
   return Array.isArray(value) ? 'a list' : `a value of type ${typeof value}`
+}
+
+/** Whether `place` is `other` or one of the files that it has. */
+function overlap(place: string, other: string): boolean {
+  return place.startsWith(other) && BESIDE_FILE.test(place.slice(other.length))
 }
 
 /** Where a URL leads, whoever connects: host, port and database, or a file. Two host names may still be one machine. */

@@ -143,6 +143,8 @@ describe('the option servers', () => {
     [MAIN, 'postgres://other:pw@db/saas', 'postgresql://db:5432/saas?sslmode=require', 'postgres://DB/saas/'],
     ['postgres://a@/saas?host=/run/pg', 'postgres://b@/saas?host=/run/pg'],
     ['mysql://a@db/saas', 'mariadb://b@db:3306/saas'],
+    ['file:./app.db', 'file:app.db.registry', 'file:app.db.tenants/eu.db', 'file:./x/../app.db-wal'],
+    ['file:./app.db.registry', 'file:app.db'],
     ['file:./app.db', 'file:app.db', `file://${process.cwd()}/app.db`, `file:${process.cwd()}/x/../app.db`],
     ['pglite:./data', 'pglite:./data/'],
   ])('does not give the database %s two names', (databaseUrl, ...twins) => {
