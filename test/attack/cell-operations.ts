@@ -12,6 +12,12 @@ export function operationsOf({ cell, opened }: { cell: Cell; opened: OpenCell })
   )
 }
 
+/** MariaDB gives to an UPDATE or DELETE that was killed the answer that it changed nothing: the row is as it was. */
+function wasKilled({ opened }: CellAttempt, answer: unknown): boolean {
+  const [first] = Array.isArray(answer) ? (answer as unknown[]) : []
+  return opened.disturb !== undefined && (first as { affectedRows?: unknown } | undefined)?.affectedRows === 0
+}
+
 /** Raw SQL with a plain name: the tenant's, or nobody's. */
 function unqualified({ unqualified: whose }: Cell): CellOperation {
   const query = sql`select title from books`
@@ -67,7 +73,8 @@ const cellOperations: readonly CellOperation[] = [
       if (claim === undefined) return
       const { books } = at.opened.model
       const price = 1 + at.random.below(1000)
-      await at.db.update(books).set({ price }).where(eq(books.title, claim.ref))
+      const answer = await at.db.update(books).set({ price }).where(eq(books.title, claim.ref))
+      if (wasKilled(at, answer)) return
       claim.updated(price)
     },
   },
@@ -77,7 +84,8 @@ const cellOperations: readonly CellOperation[] = [
     run: async (at) => {
       const claim = at.ledger.claim()
       if (claim === undefined) return
-      await at.db.delete(at.opened.model.books).where(eq(at.opened.model.books.title, claim.ref))
+      const answer = await at.db.delete(at.opened.model.books).where(eq(at.opened.model.books.title, claim.ref))
+      if (wasKilled(at, answer)) return
       claim.deleted()
     },
   },
