@@ -4,6 +4,7 @@ import type { DatabaseServer } from '../src/contracts/dialect.ts'
 import type { Scope } from '../src/contracts/isolation.ts'
 import { strategyNames } from '../src/contracts/tenant.ts'
 import { createPgServer } from '../src/dialects/postgres/drivers/pg-server.ts'
+import { createMssqlServer } from '../src/dialects/mssql/drivers/mssql-server.ts'
 import { createMysqlServer } from '../src/dialects/mysql/drivers/mysql-server.ts'
 import { createPgliteServer } from '../src/dialects/postgres/drivers/pglite-server.ts'
 import { generateNamespace } from '../src/util/identifier.ts'
@@ -67,7 +68,9 @@ describe('the router', () => {
       patientServer(postgres, { name: 'eu', warn: () => {} }),
       routeToServers({ main: postgres, others: new Map(), strategies: [] }),
     ]
-    for (const server of [postgres, mysql, sqlite, embedded()]) {
+    const place = 'mssql://a@127.0.0.1:1/x'
+    const mssql = createMssqlServer({ ...limits, url: place, adminUrl: place, registrySchema: 'tenancy' } as never)
+    for (const server of [postgres, mysql, mssql, sqlite, embedded()]) {
       for (const wrap of wraps) expect(Object.keys(wrap)).toEqual(expect.arrayContaining(Object.keys(server)))
     }
   })

@@ -16,7 +16,7 @@ import tenancy, {
 import { type RunningMariadb, startMariadb } from '../servers/mariadb.ts'
 import { describeWith } from '../servers/suite.ts'
 import { as } from '../support/app.ts'
-import { type MysqlDatabase, mysqlDatabase } from '../support/mysql.ts'
+import { asRoot, type MysqlDatabase, mysqlDatabase } from '../support/mysql.ts'
 import {
   mysqlNotes,
   mysqlRows,
@@ -142,6 +142,33 @@ function waitsFor(engine: Engine & { readonly down: () => Promise<void>; readonl
   })
 }
 
+/** The product's own registry, read by a second process. */
+function remembers({ notes: table, options }: Engine): void {
+  it('the registry is on main, and tells another process where each tenant is', { timeout: 60_000 }, async () => {
+    const notes = table as ReturnType<typeof sqliteNotes>
+    const started = async () => {
+      const app = Fastify() as unknown as FastifyInstance
+      onTestFinished(() => app.close())
+      await app.register(tenancy, { isolationStrategy: 'prefix', schema: { notes }, ...options() })
+      return app
+    }
+    const first = await started()
+    for (const server of ['main', 'eu']) {
+      await first.tenancy.register({ identifier: `kept-${server}`, server })
+      await first.tenancy.run(`kept-${server}`, () => db().insert(notes).values({ id: 1, body: server }))
+    }
+    await first.close()
+    const second = await started()
+    for (const server of ['main', 'eu']) {
+      const found = await second.tenancy.run(`kept-${server}`, async ({ placement }) => {
+        const [note] = await db().select().from(notes)
+        return [placement.server, note?.body]
+      })
+      expect(found).toEqual([server, server])
+    }
+  })
+}
+
 describeWith(['mariadb'], 'tenants on two MariaDB servers', ({ mariadb }) => {
   let second: RunningMariadb
   let main: MysqlDatabase
@@ -167,6 +194,16 @@ describeWith(['mariadb'], 'tenants on two MariaDB servers', ({ mariadb }) => {
   }
   keepsApart(['schema', 'database', 'prefix'], engine)
   waitsFor({ ...engine, down: () => second.kill(), up: () => second.restart() })
+  remembers({
+    ...engine,
+    options: () => ({ ...engine.options(), registrySchema: main.database.replace('shared', 'tenancy') }),
+  })
+  it('and nowhere else', async () => {
+    const registry = main.database.replace('shared', 'tenancy')
+    const find = ({ superUrl }: MysqlDatabase) => asRoot(superUrl, [`show databases like '${registry}'`])
+    expect([await find(main), await find(eu)].map(({ length }) => length)).toEqual([1, 0])
+    await asRoot(main.superUrl, [`drop database ${registry}`])
+  })
 })
 
 describeWith(['mariadb'], 'tenants in two databases of one MariaDB server', ({ mariadb }) => {
@@ -200,6 +237,15 @@ describe('tenants in two SQLite main files', () => {
       drizzle: (client) => libsqlDrizzle({ client }),
     }),
     rowsAt: async (place, placement) => sqliteRows(join(folder, `${place}-${round}.db`), placement),
+  })
+  remembers({
+    notes: sqliteNotes(),
+    options: () => ({
+      databaseUrl: `file:${join(folder, 'kept-main.db')}`,
+      servers: { eu: { databaseUrl: `file:${join(folder, 'kept-eu.db')}` } },
+      migrations: migrationsIn('`'),
+      drizzle: (client) => libsqlDrizzle({ client }),
+    }),
   })
   const blocked = join(folder, 'blocked')
   waitsFor({
