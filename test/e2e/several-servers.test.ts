@@ -6,6 +6,7 @@ import { integer, pgTable, text } from 'drizzle-orm/pg-core'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import tenancy, { createMemoryTenantStore, getTenantDb, type TenancyOptions } from '../../src/index.ts'
+import { withPort } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { as, optionsFor, type PlainDb } from '../support/app.ts'
 import { databaseHost, type DatabaseHost } from '../support/tenant-databases.ts'
@@ -19,7 +20,8 @@ const MIGRATION = `CREATE TABLE "notes" (
 
 const strategies = ['schema', 'rls', 'prefix', 'database'] as const
 
-describeWith(['postgres15', 'postgres18'], 'tenants on two PostgreSQL servers', ({ postgres15, postgres18 }) => {
+describeWith(['postgres15', 'postgres18', 'pgbouncer18'], 'tenants on two PostgreSQL servers', (running) => {
+  const { postgres15, postgres18, pgbouncer18 } = running
   const ports: Readonly<Record<string, number>> = { main: postgres15.port, eu: postgres18.port }
   let main: DatabaseHost
   let eu: DatabaseHost
@@ -292,6 +294,25 @@ describeWith(['postgres15', 'postgres18'], 'tenants on two PostgreSQL servers', 
     clearInterval(watch)
     expect(answers).toEqual(crowd.map((name) => ports[name.startsWith('eu') ? 'eu' : 'main']))
     expect(most).toMatchObject({ serving: 2, 'eu.serving': 2, tenants: 3, 'eu.tenants': 3 })
+  })
+
+  it.each([
+    ['none', 'transaction', [200, 'TENANCY_ERR_STATEMENT_REFUSED']],
+    ['transaction', undefined, ['TENANCY_ERR_STATEMENT_REFUSED', 'TENANCY_ERR_STATEMENT_REFUSED']],
+    ['transaction', 'none', ['TENANCY_ERR_STATEMENT_REFUSED', 200]],
+  ] as const)('the option pooler is %s, that of the server %s', async (pooler, own, expected) => {
+    const databaseUrl = own === 'none' ? eu.appUrl : withPort(eu.appUrl, pgbouncer18.port)
+    const app = await appWith({ pooler, servers: { eu: { databaseUrl, adminDatabaseUrl: eu.adminUrl, pooler: own } } })
+    app.get('/set', async () => void (await db().execute(sql`set statement_timeout = 5000`)))
+    const answers: unknown[] = []
+    for (const server of ['main', 'eu']) {
+      const identifier = `pooled-${server}-${pooler}-${own ?? 'default'}`
+      await app.tenancy.register({ identifier, server })
+      expect(await add(app, identifier)).toBe(ports[server])
+      const answer = await app.inject({ url: '/set', headers: as(identifier) })
+      answers.push(answer.statusCode === 200 ? 200 : answer.json<{ code: string }>().code)
+    }
+    expect(answers).toEqual(expected)
   })
 
   it('[W54] closes the connections of a suspended tenant on its server', async () => {
