@@ -115,6 +115,10 @@ export const configSchema = z.object({
     'schema',
     'What keeps the rows of tenants apart. `hybrid`: one strategy for premium tenants, another for the rest.',
   ),
+  tenantRoles: flag(
+    false,
+    'Under `schema` on PostgreSQL, a role for each tenant: the server refuses SQL that names another tenant. Needs `fastify-tenancy roles --tenant-roles`.',
+  ),
   premiumIsolationStrategy: choice(strategyNames, 'schema', 'In a hybrid, the strategy of premium tenants.'),
   standardIsolationStrategy: choice(strategyNames, 'rls', 'In a hybrid, the strategy of all other tenants.'),
   premiumTenants: list(

@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { configSchema, type Note, notes, urlForms } from './config-schema.ts'
+import { configSchema, databaseKind, type Note, notes, urlForms } from './config-schema.ts'
 import { adminUrlProblem, refusedServers, type ServerEntry, serverProblems } from './config-servers.ts'
 import { tenancyError } from './errors.ts'
 import { closest, fromText, PREFIX, variableName } from './util/env.ts'
@@ -124,6 +124,21 @@ const rules: readonly Rule[] = [
       return stranger === undefined
         ? undefined
         : `${received('sharedWritable', stranger)}, which is not in ${label('sharedTables')}. Name it there too.`
+    },
+  },
+  {
+    about: ['tenantRoles', 'isolationStrategy', 'databaseUrl', 'sharedTables'],
+    problem: ({ tenantRoles, isolationStrategy, databaseUrl, sharedTables }) => {
+      if (!tenantRoles) return undefined
+      if (sharedTables.length > 0)
+        return `got true with ${label('sharedTables')}. A tenant's role has rights in its own schema alone: use one of the two.`
+      if (isolationStrategy !== 'schema') {
+        // Tenants of another strategy share the login, and with it the right to become any tenant's role.
+        return `got true, but ${label('isolationStrategy')} is \`${isolationStrategy}\`. Only \`schema\` has a role per tenant.`
+      }
+      return databaseUrl === undefined || ['postgres', 'pglite'].includes(databaseKind(databaseUrl.reveal()))
+        ? undefined
+        : `got true, but ${label('databaseUrl')} is not PostgreSQL. Set it to false.`
     },
   },
   {

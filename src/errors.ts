@@ -68,6 +68,10 @@ const table = {
     'Row-level security does not bind the serving role %s: %s. Serve with a role made by `fastify-tenancy roles`.',
   ],
   TENANCY_ERR_SHARED_TABLES: [500, 'Tables cannot be shared by all tenants like this: %s'],
+  TENANCY_ERR_RIGHTS_UNMET: [
+    500,
+    'The option %s cannot keep what it promises here: %s. `fastify-tenancy roles … %s` prints the SQL that sets it up.',
+  ],
   TENANCY_ERR_MIGRATIONS_FOLDER: [500, 'Cannot read the migrations folder %s: %s'],
   TENANCY_ERR_MIGRATION_FAILED: [500, 'Migration %s failed at statement %s: %s'],
   TENANCY_ERR_MIGRATION_REFUSED: [500, 'Migration %s was refused at statement %s: %s'],

@@ -35,6 +35,7 @@ const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: strin
   ],
   resolutionMustAgree: [false, [false, 'off', false]],
   isolationStrategy: ['schema', ['schema', 'schema', 'schema'], ['hybrid', 'hybrid', 'hybrid']],
+  tenantRoles: [false, [true, 'on', true], [false, 'off', false]],
   premiumIsolationStrategy: ['schema', ['database', 'database', 'database'], ['prefix', 'prefix', 'prefix']],
   standardIsolationStrategy: ['rls', ['prefix', 'prefix', 'prefix']],
   premiumTenants: [[], [['acme', 'globex'], 'acme,globex', ['acme', 'globex']]],
@@ -92,6 +93,7 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   ],
   resolutionMustAgree: [['true', 1, null], ['maybe']],
   isolationStrategy: [['RLS', ''], ['row']],
+  tenantRoles: [['true', 1], ['perhaps']],
   premiumIsolationStrategy: [['hybrid', ''], ['hybrid']],
   standardIsolationStrategy: [['hybrid', ''], ['hybrid']],
   premiumTenants: [

@@ -89,6 +89,21 @@ describe('rules between options', () => {
     expect(refusal({ databaseUrl: URL, sharedSchema: 'rls' })).toContain('"rls" is the name of two schemas')
   })
 
+  test('roles of tenants are for the schema strategy on PostgreSQL', () => {
+    const walled = { databaseUrl: URL, tenantRoles: true }
+    expect(parse(walled).tenantRoles).toBe(true)
+    expect(parse({ databaseUrl: 'pglite:memory', tenantRoles: true }).tenantRoles).toBe(true)
+    for (const isolationStrategy of ['rls', 'database', 'prefix', 'hybrid']) {
+      expect(refusal({ ...walled, isolationStrategy })).toContain(
+        `- tenantRoles (TENANCY_TENANT_ROLES): got true, but isolationStrategy (TENANCY_ISOLATION_STRATEGY) is \`${isolationStrategy}\``,
+      )
+    }
+    const shared = refusal({ ...walled, sharedTables: ['plans'], sharedMigrations: './shared' })
+    expect(shared).toContain('- tenantRoles (TENANCY_TENANT_ROLES): got true with sharedTables')
+    const elsewhere = refusal({ ...walled, databaseUrl: 'file:./app.db', tenantStore: {} })
+    expect(elsewhere).toContain('- tenantRoles (TENANCY_TENANT_ROLES): got true, but databaseUrl')
+  })
+
   test('a hybrid has two strategies', () => {
     const hybrid = { databaseUrl: URL, isolationStrategy: 'hybrid' }
     expect(refusal({ ...hybrid, premiumIsolationStrategy: 'rls' })).toContain('premiumIsolationStrategy')

@@ -18,7 +18,7 @@ const WRONG_USE = 2
 const LONGEST_NAME = 63
 
 const rolesUsage = `fastify-tenancy roles --database <name> --serving <role> --admin <role> [--extensions <schema>]
-                       [--databases]
+                       [--databases] [--tenant-roles]
 
 Prints the SQL that sets up the two roles. It can be run again. Nothing is connected to, no password is set.
 
@@ -27,6 +27,8 @@ Prints the SQL that sets up the two roles. It can be run again. Nothing is conne
   --admin       role of adminDatabaseUrl: DDL and the registry
   --extensions  schema of the extensions that tenants may use (default: extensions)
   --databases   tenants get databases of their own: the admin role may create them
+  --tenant-roles  each tenant gets a role of its own: the admin role may create roles, and nobody else may
+                change a session from within a statement (set_config, DO)
 
 Run it as superuser, connected to that database:
 
@@ -82,6 +84,7 @@ function roles(args: readonly string[], output: Output): number {
       admin: { type: 'string' },
       extensions: { type: 'string' },
       databases: { type: 'boolean', default: false },
+      'tenant-roles': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h' },
     },
   })
@@ -95,7 +98,16 @@ function roles(args: readonly string[], output: Output): number {
   if (servingRole === adminRole) throw new UsageError('--serving and --admin must be two roles')
   const extensionsSchema = values.extensions === undefined ? 'extensions' : name(values, 'extensions')
   if (extensionsSchema === 'public') throw new UsageError('--extensions must not be public, which no tenant may use')
-  output.out(rolesScript({ database, servingRole, adminRole, extensionsSchema, tenantDatabases: values.databases }))
+  output.out(
+    rolesScript({
+      database,
+      servingRole,
+      adminRole,
+      extensionsSchema,
+      tenantDatabases: values.databases,
+      tenantRoles: values['tenant-roles'],
+    }),
+  )
   return OK
 }
 

@@ -1,5 +1,5 @@
 import { describe } from 'vitest'
-import { pgCell, pgStrategies } from '../matrix/postgres-cells.ts'
+import { pgCell, pgVariants } from '../matrix/postgres-cells.ts'
 import { describeWith } from '../servers/suite.ts'
 import { type OpenBrokenCell, pgDatabaseOfTheFirst, pgScopeOfTheFirst, pgTextOfTheFirst } from './broken-cells.ts'
 import { attackSuite } from './cell-suite.ts'
@@ -12,7 +12,7 @@ const broken: Readonly<Record<string, Readonly<Record<string, OpenBrokenCell>>>>
 }
 
 describeWith(['postgres15'], 'attack on every cell of PostgreSQL', ({ postgres15 }) => {
-  describe.each(pgStrategies)('$name', (strategy) => {
-    attackSuite((...pool) => pgCell('postgres15', postgres15.url, strategy, ...pool), broken[strategy.name] ?? {})
+  describe.each(pgVariants)('$name', (variant) => {
+    attackSuite((...pool) => pgCell('postgres15', postgres15.url, variant, ...pool), broken[variant.name] ?? {})
   })
 })

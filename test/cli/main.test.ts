@@ -88,10 +88,12 @@ describeWith(['postgres15', 'postgres18'], 'fastify-tenancy roles', ({ postgres1
     test('it makes the roles that are not there', async () => {
       const suffix = database.database.slice(-6)
       const [serving, admin] = [`Made "Serving" ${suffix}`, `made'admin\\${suffix}`]
-      const { code, out } = await cli('roles', '--database', database.database, '--serving', serving, '--admin', admin)
+      const named = ['--database', database.database, '--serving', serving, '--admin', admin]
+      const { code, out } = await cli('roles', ...named)
+      const { out: withRoles } = await cli('roles', ...named, '--tenant-roles')
       expect(code).toBe(0)
       try {
-        await execute(database.superUrl, out, out)
+        await execute(database.superUrl, out, out, withRoles, withRoles)
         const address = new URL(database.appUrl)
         address.username = encodeURIComponent(serving)
         expect(await breaches(address.href, admin)).toEqual([])

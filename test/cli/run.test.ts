@@ -38,10 +38,19 @@ test('doctor --help: help on stdout, and a wrong option is told', () => {
   })
 })
 
+test('--tenant-roles lets the admin role make roles, and nobody else change a session from within a statement', () => {
+  const without = rolesScript({ database: 'saas', servingRole: 'app', adminRole: 'owner' })
+  const { out } = call('roles', ...names, '--tenant-roles')
+  expect(out.startsWith(without)).toBe(true)
+  expect(out.slice(without.length)).toMatch(
+    /"owner" createrole.*"app" noinherit.*revoke execute.*set_config.*revoke usage on language/s,
+  )
+})
+
 test.each([['--help'], ['-h'], ['help'], ['roles', '--help'], ['roles', '-h']])('%s %s: help on stdout', (...args) => {
   const { code, out, err } = call(...args.filter(Boolean))
   expect({ code, err }).toEqual({ code: 0, err: '' })
-  for (const option of ['--database', '--serving', '--admin', '--extensions', '--databases'])
+  for (const option of ['--database', '--serving', '--admin', '--extensions', '--databases', '--tenant-roles'])
     expect(out).toContain(option)
 })
 

@@ -63,6 +63,45 @@ describeWith(['postgres15'], 'strategies in an app', ({ postgres15 }) => {
   const add = (app: FastifyInstance, tenant: string, body: string) =>
     app.inject({ method: 'POST', url: `/notes/${body}`, headers: as(tenant) })
 
+  it('with roles of tenants the server refuses another tenant’s schema, and the role goes with the purge', async () => {
+    const walled = await baselineDatabase(postgres15.url, { tenantRoles: true })
+    const app = await appWith({ databaseUrl: walled.appUrl, adminDatabaseUrl: walled.adminUrl, tenantRoles: true })
+    app.get('/theft/:schema', async (request) => {
+      const { schema } = request.params as { schema: string }
+      return (getTenantDb() as PlainDb).execute(sql.raw(`select * from "${schema}".notes`)).then(
+        ({ rows }) => rows,
+        (error: { cause?: { code?: string }; code?: string }) => [error.cause?.code ?? error.code],
+      )
+    })
+    const [a, b] = [
+      await app.tenancy.register({ identifier: 'wall-a' }),
+      await app.tenancy.register({ identifier: 'wall-b' }),
+    ]
+    for (const identifier of ['wall-a', 'wall-b']) expect((await add(app, identifier, 'note')).json()).toBe(1)
+    for (const [schema, expected] of [
+      [b, '42501'],
+      [a, { body: 'note' }],
+    ] as const) {
+      const { namespace } = schema.placement
+      const answer = await app.inject({ url: `/theft/${namespace}`, headers: as('wall-a') })
+      expect(answer.json()).toMatchObject([expected])
+    }
+    await app.tenancy.delete('wall-a')
+    await app.tenancy.purge('wall-a')
+    const left = await asSuperuser(
+      walled,
+      async (client) =>
+        (
+          await client.query(
+            `select rolname from pg_roles where rolname in ('${a.placement.namespace}', '${b.placement.namespace}')`,
+          )
+        ).rows,
+    )
+    expect(left).toEqual([{ rolname: b.placement.namespace }])
+    await app.close()
+    await walled.drop()
+  })
+
   it.each(['schema', 'rls', 'prefix'] as const)(
     '%s keeps tenants apart from the first request to the purge',
     async (isolationStrategy) => {

@@ -7,7 +7,7 @@ import { describeWith } from '../servers/suite.ts'
 import { open } from '../support/database.ts'
 import type { Cell, Db, OpenCell, RelationalDb } from './cell.ts'
 import { mysqlCell } from './mysql-cells.ts'
-import { pgCell } from './postgres-cells.ts'
+import { pgCell, pgVariant } from './postgres-cells.ts'
 import { sqliteCell } from './sqlite-cells.ts'
 import { migrationOf, scopeOf } from './suite.ts'
 
@@ -16,7 +16,7 @@ const isOlder = !('defineRelations' in orm)
 /** What docs/drizzle.md says that Drizzle cannot do. When one of these fails, Drizzle has learnt it. */
 describeWith(['mariadb', 'postgres18'], 'what Drizzle itself cannot do', ({ mariadb, postgres18 }) => {
   describe('on PostgreSQL, names in the text', () => {
-    const given = opened(pgCell('PostgreSQL 18', postgres18.url, namespaceStrategy('prefix')))
+    const given = opened(pgCell('PostgreSQL 18', postgres18.url, pgVariant(namespaceStrategy('prefix'))))
 
     it('FOR UPDATE OF names a table that is called otherwise here', async () => {
       const { db, model } = given()

@@ -18,32 +18,38 @@ import * as plain from './models/postgres.ts'
 import * as shared from './models/postgres-rls.ts'
 import { relationsOf } from './relations.ts'
 
+/** A strategy with the options that change it. */
+export interface PgVariant {
+  readonly name: string
+  readonly strategy: IsolationStrategy
+  readonly options: { readonly tenantRoles?: boolean }
+}
+
 /** What PostgreSQL carries. */
-export const pgStrategies: readonly IsolationStrategy[] = [
-  namespaceStrategy('schema'),
-  rlsStrategy(),
-  namespaceStrategy('prefix'),
-  namespaceStrategy('database'),
+export const pgVariants: readonly PgVariant[] = [
+  pgVariant(namespaceStrategy('schema')),
+  pgVariant(namespaceStrategy('schema'), { tenantRoles: true }),
+  pgVariant(rlsStrategy()),
+  pgVariant(namespaceStrategy('prefix')),
+  pgVariant(namespaceStrategy('database')),
 ]
 
 /** What the embedded one carries: it is one database. */
-export const pgliteStrategies = pgStrategies.filter(({ name }) => name !== 'database')
+export const pgliteVariants = pgVariants.filter(({ strategy }) => strategy.name !== 'database')
 
 /** A strategy on a PostgreSQL server. */
-export function pgCell(
-  engine: string,
-  superuserUrl: string,
-  strategy: IsolationStrategy,
-  poolSize = 2,
-  poolTimeout = 10,
-): Cell {
-  return cellOf(engine, strategy, async () => {
-    const database = await (strategy.name === 'database' ? databaseHost : baselineDatabase)(superuserUrl)
+export function pgCell(engine: string, superuserUrl: string, variant: PgVariant, poolSize = 2, poolTimeout = 10): Cell {
+  const { strategy, options } = variant
+  return cellOf(engine, variant, async () => {
+    const database = await (strategy.name === 'database'
+      ? databaseHost(superuserUrl)
+      : baselineDatabase(superuserUrl, options))
     const server = testServer(database, {
       poolSize,
       poolTimeout,
       maxTenantConnections: poolSize,
       strategies: [strategy.name as StrategyName],
+      shared: { ...sharedSchemas, ...options },
     })
     await server.open()
     const killer = new Client({ connectionString: database.superUrl })
@@ -68,12 +74,12 @@ export function pgCell(
 }
 
 /** A strategy on an embedded PGlite. */
-export function pgliteCell(strategy: IsolationStrategy): Cell {
-  return cellOf('PGlite', strategy, async () => {
+export function pgliteCell(variant: PgVariant): Cell {
+  return cellOf('PGlite', variant, async () => {
     const server = createPgliteServer({
       folder: undefined,
       registrySchema: 'tenancy',
-      shared: sharedSchemas,
+      shared: { ...sharedSchemas, ...variant.options },
       poolTimeout: 60,
       onStatement: undefined,
     })
@@ -97,9 +103,14 @@ interface Opened {
   close(): Promise<void>
 }
 
-function cellOf(engine: string, strategy: IsolationStrategy, openServer: () => Promise<Opened>): Cell {
+/** A variant, named after what it is made of. */
+export function pgVariant(strategy: IsolationStrategy, options: PgVariant['options'] = {}): PgVariant {
+  return { name: [strategy.name, ...Object.keys(options)].join(', '), strategy, options }
+}
+
+function cellOf(engine: string, { name, strategy }: PgVariant, openServer: () => Promise<Opened>): Cell {
   return {
-    name: `${strategy.name} on ${engine}`,
+    name: `${name} on ${engine}`,
     strategy,
     unqualified: strategy.name === 'prefix' ? 'nobody' : 'own',
     // The embedded one has a single connection.

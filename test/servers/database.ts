@@ -41,6 +41,11 @@ export async function createTestDatabase(serverUrl: string): Promise<TestDatabas
         `UPDATE pg_database SET datallowconn = false WHERE datname = '${database}'`,
         `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${database}'`,
         `DROP DATABASE IF EXISTS ${database} WITH (FORCE)`,
+        // Roles of tenants, which the owner made for the app.
+        `DO $$ DECLARE name text; BEGIN
+           FOR name IN SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE m.member = to_regrole('${appRole}') LOOP
+             EXECUTE format('DROP ROLE %I', name);
+           END LOOP; END $$`,
         `DROP ROLE IF EXISTS ${ownerRole}, ${appRole}`,
       ]),
   }

@@ -5,19 +5,29 @@ import type { SharedTables } from '../../src/contracts/shared-tables.ts'
 import type { StrategyName } from '../../src/contracts/tenant.ts'
 import type { IsolationStrategy, Scope } from '../../src/contracts/isolation.ts'
 import { createPgServer } from '../../src/dialects/postgres/drivers/pg-server.ts'
-import { rolesScript } from '../../src/dialects/postgres/roles-script.ts'
+import { rolesScript, type RolesScriptOptions } from '../../src/dialects/postgres/roles-script.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
+import type { LayoutOptions } from '../../src/dialects/postgres/layout.ts'
 import { createTestDatabase, type TestDatabase } from '../servers/database.ts'
 
 /** An empty database with the product's own baseline: serving role without any right, admin role that owns schemas. */
-export async function baselineDatabase(superuserUrl: string): Promise<TestDatabase> {
+export async function baselineDatabase(
+  superuserUrl: string,
+  options: Pick<RolesScriptOptions, 'tenantRoles'> = {},
+): Promise<TestDatabase> {
   const database = await createTestDatabase(superuserUrl)
-  await asSuperuser(database, (client) =>
-    client.query(
-      rolesScript({ database: database.database, servingRole: database.appRole, adminRole: database.ownerRole }),
-    ),
-  )
+  await runRolesScript(database, options)
   return database
+}
+
+/** Runs the script of `fastify-tenancy roles`, which can be run again. */
+export async function runRolesScript(
+  database: TestDatabase,
+  options: Pick<RolesScriptOptions, 'tenantRoles'> = {},
+): Promise<void> {
+  const { database: name, appRole, ownerRole } = database
+  const script = rolesScript({ database: name, servingRole: appRole, adminRole: ownerRole, ...options })
+  await asSuperuser(database, (client) => client.query(script))
 }
 
 /** Runs `work` as superuser in this database. */
@@ -40,7 +50,7 @@ export function testServer(
     poolTimeout?: number
     pooled?: boolean
     strategies?: readonly StrategyName[]
-    shared?: typeof sharedSchemas
+    shared?: LayoutOptions
     sharedTables?: SharedTables
     adminUrl?: string
     maxTenantConnections?: number

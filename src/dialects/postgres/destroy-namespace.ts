@@ -9,11 +9,12 @@ import {
   type NamespaceRights,
   schemaMark,
   sharedSchemaOf,
-  tenantMark,
 } from './namespace-session.ts'
 import { quoteIdentifier } from './quote.ts'
 import { destroyRows } from './rls/destroy-rows.ts'
 import { detachFromShared } from './shared/detach.ts'
+import { tenantMark } from './tenant-mark.ts'
+import { dropTenantRole } from './tenant-role.ts'
 
 type Query = AdminConnection['query']
 
@@ -73,7 +74,8 @@ async function isOurs(query: Query, scope: Scope, layout: Layout): Promise<boole
 }
 
 async function destroySchema(query: Query, scope: Scope, layout: Layout): Promise<DestroyReport> {
-  if (!(await isOurs(query, scope, layout))) return NOTHING
+  // A role that is left from before counts like one in use.
+  if (!(await isOurs(query, scope, layout))) return { objects: await dropTenantRole(query, scope), rows: 0 }
   const { schema } = layout
   const stranger = await strangerLeaningOn(query, schema)
   if (stranger !== undefined) {
@@ -81,7 +83,7 @@ async function destroySchema(query: Query, scope: Scope, layout: Layout): Promis
   }
   const objects = (await relationsOf(query, schema, '')).length + (await typesOf(query, schema, '')).length
   await query(`drop schema ${quoteIdentifier(schema)} cascade`)
-  return { objects: objects + 1, rows: 0 }
+  return { objects: objects + 1 + (await dropTenantRole(query, scope)), rows: 0 }
 }
 
 async function destroyPrefixed(query: Query, scope: Scope, layout: Layout): Promise<DestroyReport> {

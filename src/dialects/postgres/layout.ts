@@ -14,6 +14,12 @@ export interface SharedSchemas {
   readonly tenantColumn: string
 }
 
+/** What decides where and as whom a tenant's statements run. */
+export interface LayoutOptions extends SharedSchemas {
+  /** Whether each tenant under `schema` has a role of its own. Default false. */
+  readonly tenantRoles?: boolean | undefined
+}
+
 /** Where the objects of a scope are on PostgreSQL. */
 export interface Layout {
   /** The schema that holds them. */
@@ -24,10 +30,12 @@ export interface Layout {
   readonly naming: Naming
   /** Where unqualified names are looked up. Never `public`; `pg_temp` last, or a temporary table would shadow the tenant's. */
   readonly searchPath: readonly string[]
+  /** The tenant's own role, where there is one: the server refuses it everything but its schema. */
+  readonly role: string | undefined
 }
 
 /** The layout of a scope. */
-export function layoutOf({ strategy, namespace }: Scope, shared: SharedSchemas): Layout {
+export function layoutOf({ strategy, namespace }: Scope, shared: LayoutOptions): Layout {
   const schemas: Record<StrategyName, string> = {
     schema: namespace,
     database: namespace,
@@ -43,5 +51,6 @@ export function layoutOf({ strategy, namespace }: Scope, shared: SharedSchemas):
     own: schema === namespace,
     naming: Object.freeze({ qualifier: Object.freeze([schema]), prefix: prefixed ? `${namespace}__` : '' }),
     searchPath: Object.freeze(path),
+    role: strategy === 'schema' && shared.tenantRoles === true ? namespace : undefined,
   })
 }

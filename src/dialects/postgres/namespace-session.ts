@@ -2,14 +2,16 @@ import type { AdminConnection } from '../../contracts/dialect.ts'
 import { type Scope, TENANT_SETTING } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import type { SharedTables } from '../../contracts/shared-tables.ts'
-import type { StrategyName } from '../../contracts/tenant.ts'
 import { tenancyError } from '../../errors.ts'
-import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
+import { type Layout, layoutOf, type LayoutOptions } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 import type { SharedSchema } from './rls/catalogue.ts'
 import { fillTenantColumn } from './own-tenant-column.ts'
 import { protect } from './rls/protect.ts'
 import { assertRowKeyFits } from './rls/row-key-fit.ts'
+import { defaultRights, sharedRights } from './schema-rights.ts'
+import { tenantMark } from './tenant-mark.ts'
+import { giveTenantRole, takeTenantRole } from './tenant-role.ts'
 import { refuseMisuse } from './shared/misuse.ts'
 
 /** Drizzle's own journal table, so that a schema migrated by drizzle before stays known. */
@@ -19,7 +21,7 @@ const LEDGER = '__drizzle_migrations'
 export interface NamespaceRights {
   /** Role of the serving connection: gets rows, never DDL. Absent when the admin connection serves too. */
   readonly servingRole: string | undefined
-  readonly shared: SharedSchemas
+  readonly shared: LayoutOptions
   /** Tables that all tenants use. */
   readonly sharedTables?: SharedTables | undefined
 }
@@ -38,7 +40,7 @@ export interface Place {
    * two that lock several such tables would wait for each other.
    */
   locks?(statement: string): boolean
-  /** Rights of the serving role in what exists later. */
+  /** Rights of the serving role in what exists later: statements for a schema and a role. */
   grants(schema: string, role: string): readonly string[]
   seal(): Promise<void>
 }
@@ -59,13 +61,17 @@ export async function openNamespaceSession(
     mark: schemaMark(scope, layout),
     ledgerMark: layout.naming.prefix === '' ? schemaMark(scope, layout) : tenantMark(scope),
     ...(rights.sharedTables !== undefined && { locks: namesSchema(rights.sharedTables.schema) }),
-    grants: (schema, role) => grants(schema, role, scope.strategy),
+    grants: scope.strategy === 'rls' ? sharedRights : defaultRights,
     async seal() {
       if (scope.strategy === 'rls') await sealRows(query, scope, sharedSchemaOf(layout, rights))
       else if (scope.rowKey !== undefined) {
         await fillTenantColumn(query, layout, rights.shared.tenantColumn, scope.rowKey)
       }
-      if (rights.sharedTables !== undefined) await refuseMisuse(query, layout, rights.sharedTables, rights.servingRole)
+      const { servingRole, sharedTables } = rights
+      if (sharedTables !== undefined) await refuseMisuse(query, layout, sharedTables, servingRole)
+      if (scope.strategy !== 'schema' || servingRole === undefined) return
+      // Last: it locks out everybody else who makes roles, until this transaction ends.
+      await (layout.role === undefined ? takeTenantRole : giveTenantRole)(query, scope, servingRole)
     },
   })
 }
@@ -93,7 +99,7 @@ export async function openPlace(query: Query, rights: NamespaceRights, place: Pl
 
     async ensure() {
       await ensureSchema(query, place, rights)
-      return ensureLedger(query, place, rights)
+      return ensureLedger(query, place)
     },
 
     async applied() {
@@ -148,11 +154,6 @@ export async function markOf(query: Query, schema: string): Promise<string | nul
   return found?.mark
 }
 
-/** What is marked as this tenant's alone. */
-export function tenantMark({ tenantId }: Scope): string {
-  return `fastify-tenancy tenant ${tenantId}`
-}
-
 async function ensureSchema(query: Query, { layout, mark, grants }: Place, rights: NamespaceRights): Promise<void> {
   const found = await markOf(query, layout.schema)
   if (found === mark) return
@@ -161,11 +162,11 @@ async function ensureSchema(query: Query, { layout, mark, grants }: Place, right
   await query(`create schema ${schema}`)
   await query(`comment on schema ${schema} is ${quoteLiteral(mark)}`)
   if (rights.servingRole === undefined) return
-  for (const grant of grants(schema, quoteIdentifier(rights.servingRole))) await query(grant)
+  for (const grant of grants(layout.schema, rights.servingRole)) await query(grant)
 }
 
-/** Makes the ledger; true when it was not there. It is out of reach of the serving role. */
-async function ensureLedger(query: Query, { layout, ledgerMark }: Place, rights: NamespaceRights): Promise<boolean> {
+/** Makes the ledger; true when it was not there. It is out of reach of those who serve. */
+async function ensureLedger(query: Query, { layout, ledgerMark }: Place): Promise<boolean> {
   const { prefix } = layout.naming
   const [found] = await query<{ mark: string | null; exists: boolean; others: boolean }>(
     `select pg_catalog.to_regclass($1) is not null as exists,
@@ -183,28 +184,17 @@ async function ensureLedger(query: Query, { layout, ledgerMark }: Place, rights:
     `create table ${ledger} (id serial primary key, hash text not null unique, created_at bigint, name text, applied_at timestamptz default now())`,
   )
   await query(`comment on table ${ledger} is ${quoteLiteral(ledgerMark)}`)
-  if (rights.servingRole === undefined) return true
-  const role = quoteIdentifier(rights.servingRole)
-  await query(`revoke all on table ${ledger} from ${role}`)
-  await query(`revoke all on sequence ${ledgerSequence(layout)} from ${role}`)
+  const sequence = ledgerSequence(layout)
+  const others = await query<{ role: string }>(
+    `select distinct r.rolname::text as role from pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a, pg_catalog.pg_roles r
+     where c.oid in ($1::regclass, $2::regclass) and r.oid = a.grantee and r.oid <> c.relowner`,
+    [ledger, sequence],
+  )
+  for (const { role } of others) await query(`revoke all on ${ledger}, ${sequence} from ${quoteIdentifier(role)}`)
   return true
 }
 
 /** The full name of the ledger's sequence, quoted. */
 export function ledgerSequence({ schema, naming }: Layout): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(`${naming.prefix}${LEDGER}_id_seq`)}`
-}
-
-/**
- * Rows for the serving role, in what exists later. Where rows need policies each table is granted by itself, once it has
- * them: one that somebody makes by hand is out of reach.
- */
-function grants(schema: string, role: string, strategy: StrategyName): string[] {
-  const defaults = `alter default privileges in schema ${schema} grant`
-  return [
-    `grant usage on schema ${schema} to ${role}`,
-    ...(strategy === 'rls' ? [] : [`${defaults} select, insert, update, delete on tables to ${role}`]),
-    // A shared sequence must not be set back by one of those who draw from it.
-    `${defaults} usage${strategy === 'rls' ? '' : ', select, update'} on sequences to ${role}`,
-  ]
 }

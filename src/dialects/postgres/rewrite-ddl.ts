@@ -5,7 +5,7 @@ import { type SharedNames, sharedNames } from '../../sql/ddl/shared-names.ts'
 import { type Lexeme, lexemesOf, split } from './ddl-lexemes.ts'
 import { knownNames, unqualify } from './ddl-names.ts'
 import { checkAnywhere, checkVerb, isCreatePublic, isRoutine } from './ddl-verbs.ts'
-import { layoutOf, type SharedSchemas } from './layout.ts'
+import { layoutOf, type LayoutOptions } from './layout.ts'
 import { postgresProfile } from './profile.ts'
 
 /** The languages of a body that can be read; white space, names and strings in them follow the rules of SQL. */
@@ -30,7 +30,7 @@ export function rewriteDdl(statement: string, shared?: SharedNames): string {
  * Reads statements once. In a schema of its own the text is the same for every tenant; where tenants share one, every name
  * gets the tenant's prefix, and less is understood: functions and triggers are refused there.
  */
-export function createDdlParser(schemas: SharedSchemas, tables?: SharedTables): (statement: string) => DdlTemplate {
+export function createDdlParser(schemas: LayoutOptions, tables?: SharedTables): (statement: string) => DdlTemplate {
   const shared = sharedNames(tables, { qualifier: [tables?.schema ?? ''], prefix: '' }, postgresProfile)
   return function parseDdl(statement) {
     const text = rewriteDdl(statement, shared)

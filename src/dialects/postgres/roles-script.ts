@@ -12,6 +12,8 @@ export interface RolesScriptOptions {
   readonly extensionsSchema?: string
   /** Whether tenants get databases of their own, which the admin role makes and drops. Default false. */
   readonly tenantDatabases?: boolean
+  /** Whether each tenant gets a role of its own, which the admin role makes and drops. Default false. */
+  readonly tenantRoles?: boolean
 }
 
 /**
@@ -38,11 +40,12 @@ export function rolesScript({
   adminRole,
   extensionsSchema = 'extensions',
   tenantDatabases = false,
+  tenantRoles = false,
 }: RolesScriptOptions): string {
   const names = [database, servingRole, adminRole, extensionsSchema]
   if (names.some((name) => name.includes(TAG)))
     throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [`a name contains ${TAG}`])
-  const [db, serving, admin, extensions] = names.map(quoteIdentifier)
+  const [db, serving, admin, extensions] = names.map(quoteIdentifier) as [string, string, string, string]
   return `-- fastify-tenancy: two roles, two rights. Without a scope the serving role reaches nothing.
 do ${TAG} begin
   if pg_catalog.current_database() <> ${quoteLiteral(database)} then
@@ -66,11 +69,37 @@ grant select on pg_catalog.pg_stats, pg_catalog.pg_stat_activity to ${admin};
 create schema if not exists ${extensions};
 revoke all on schema ${extensions} from public;
 grant usage on schema ${extensions} to ${serving}, ${admin};
-${tenantDatabases ? databaseRights(serving, admin) : ''}`
+${tenantDatabases ? databaseRights(serving, admin) : ''}${tenantRoles ? roleRights(serving, admin, extensions) : ''}`
+}
+
+/** What nobody but `who` may do: change the session from within a statement. */
+function sessionLocks(who: readonly string[], blocks: string): string {
+  const setConfig = 'function pg_catalog.set_config(text, text, boolean)'
+  return `revoke execute on ${setConfig} from public;
+${
+  who.length === 0
+    ? ''
+    : `grant execute on ${setConfig} to ${who.join(', ')};
+`
+}do $tenancy$ declare trusted text; begin
+  for trusted in select lanname from pg_catalog.pg_language where lanpltrusted and laninline <> 0 loop
+    execute pg_catalog.format('revoke usage on language %I from public', trusted);
+    execute pg_catalog.format('grant usage on language %I to %s', trusted, ${quoteLiteral(blocks)});
+  end loop;
+end $tenancy$;
+`
+}
+
+/** What makes roles of tenants a wall, and what the admin role needs to make them. */
+export function roleRights(serving: string, admin: string, extensions: string): string {
+  return `alter role ${admin} createrole;
+alter role ${serving} noinherit;
+grant usage on schema ${extensions} to public;
+${sessionLocks([serving, admin], admin)}`
 }
 
 /** What the admin role needs to give each tenant a database, and to drop one that the serving role is connected to. */
-function databaseRights(serving: string | undefined, admin: string | undefined): string {
+function databaseRights(serving: string, admin: string): string {
   return `alter role ${admin} createdb;
 grant ${serving} to ${admin};
 `

@@ -12,19 +12,27 @@ export interface ScopeSql {
   readonly values: readonly string[]
   /** The same as SET LOCAL, sent in one message with BEGIN: a SELECT would take the snapshot too early for SET TRANSACTION. */
   readonly setLocal: string
+  /**
+   * Sent in the same flush before every statement of an explicit transaction. The statement before may have changed the role,
+   * which a login may do that serves many of them. Absent where nothing needs it.
+   */
+  readonly again: string | undefined
 }
 
 /** Everything isolation depends on, in the two forms PostgreSQL needs it. */
 export function scopeSql(scope: Scope, layout: Layout): ScopeSql {
   const searchPath = layout.searchPath.map(quoteIdentifier).join(', ')
   const settings = Object.entries(scope.settings)
-  const values = ['search_path', searchPath, ...settings.flat()]
+  const { role } = layout
+  const again = role === undefined ? undefined : `set local role ${quoteIdentifier(role)}`
+  const values = ['search_path', searchPath, ...settings.flat(), ...(role === undefined ? [] : ['role', role])]
   const calls = Array.from({ length: values.length / 2 }, (_, i) => `set_config($${2 * i + 1},$${2 * i + 2},true)`)
   const locals = settings.map(([name, value]) => `set local ${settingName(name)} to ${quoteLiteral(value)}`)
   return Object.freeze({
     text: `select ${calls.join(',')}`,
     values: Object.freeze(values),
-    setLocal: [`set local search_path to ${searchPath}`, ...locals].join(';'),
+    setLocal: [`set local search_path to ${searchPath}`, ...locals, ...(again === undefined ? [] : [again])].join(';'),
+    again,
   })
 }
 

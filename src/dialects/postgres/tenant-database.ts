@@ -2,9 +2,10 @@ import type { AdminConnection, DestroyReport } from '../../contracts/dialect.ts'
 import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import { tenancyError } from '../../errors.ts'
-import { type NamespaceRights, openNamespaceSession, tenantMark } from './namespace-session.ts'
+import { type NamespaceRights, openNamespaceSession } from './namespace-session.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 import { REVOKE_SHARED } from './roles-script.ts'
+import { tenantMark } from './tenant-mark.ts'
 
 type Query = AdminConnection['query']
 

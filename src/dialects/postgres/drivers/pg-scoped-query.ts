@@ -2,46 +2,61 @@ import { tenancyError } from '../../../errors.ts'
 import type { ScopeSql } from '../scope-sql.ts'
 import type { PgClient, PgConnection, PgModule, PgQuery, PgQueryConfig } from './pg-types.ts'
 
-/** A compiled scope with the bytes that pg would send for it. */
-export interface WireScope extends ScopeSql {
-  /** Parse, Bind and Execute of the scope statement: serialised once per tenant, without Sync. */
-  readonly bytes: Uint8Array
+/** What goes ahead of a statement, in its flush. If it fails, PostgreSQL skips the statement. */
+export interface Lead {
+  /** Whether the statement belongs in a transaction that was scoped at BEGIN, or stands alone. */
+  readonly inTransaction: boolean
+  /** Parse, Bind and Execute, without Sync: serialised once per tenant. Absent where nothing goes ahead. */
+  readonly bytes: Uint8Array | undefined
 }
 
-/** Serialises the scope statement of `scope`. */
-export function wireScope({ Connection }: PgModule, scope: ScopeSql): WireScope {
+/** A compiled scope with the bytes that pg would send for it. */
+export interface WireScope extends Pick<ScopeSql, 'setLocal'> {
+  readonly alone: Lead
+  readonly inside: Lead
+}
+
+/** Serialises what a scope sends ahead of statements. */
+export function wireScope(pg: PgModule, { text, values, setLocal, again }: ScopeSql): WireScope {
+  const inside = again === undefined ? undefined : serialised(pg, again, [])
+  return Object.freeze({
+    setLocal,
+    alone: Object.freeze({ inTransaction: false, bytes: serialised(pg, text, values) }),
+    inside: Object.freeze({ inTransaction: true, bytes: inside }),
+  })
+}
+
+function serialised({ Connection }: PgModule, text: string, values: readonly string[]): Uint8Array {
   const chunks: Uint8Array[] = []
   const recorder = { _send: (bytes: Uint8Array) => void chunks.push(Uint8Array.from(bytes)) }
-  Connection.prototype.parse.call(recorder, { text: scope.text, name: '' })
-  Connection.prototype.bind.call(recorder, { values: scope.values })
+  Connection.prototype.parse.call(recorder, { text, name: '' })
+  Connection.prototype.bind.call(recorder, { values })
   Connection.prototype.execute.call(recorder, {})
-  return Object.freeze({ ...scope, bytes: Buffer.concat(chunks) })
+  return Buffer.concat(chunks)
 }
 
 /** Makes queries that carry their scope in the same flush. */
 export interface ScopedQueries {
   /**
-   * One statement. With `scope`, the scope statement and this one share one implicit transaction that ends at their Sync:
-   * if the scope fails, PostgreSQL skips the statement. Without, the client must be inside a transaction that was scoped
-   * at BEGIN. Either way the server's transaction status is checked at the moment of sending.
+   * One statement with what goes ahead of it; standing alone they share one implicit transaction that ends at their Sync.
+   * The server's transaction status is checked at the moment of sending.
    */
-  query(config: PgQueryConfig, client: PgClient, scope: WireScope | undefined): PgQuery
+  query(config: PgQueryConfig, client: PgClient, lead: Lead): PgQuery
 }
 
 /** Builds {@link ScopedQueries} on the loaded `pg`. */
 export function scopedQueries({ Query }: PgModule): ScopedQueries {
   class ScopedQuery extends Query {
     readonly #client: PgClient
-    readonly #scope: WireScope | undefined
-    /** True until the scope statement has completed: messages up to there are not the user's. */
-    #inScope: boolean
+    readonly #lead: Lead
+    /** True until what went ahead has completed: messages up to there are not the user's. */
+    #leading = false
     #settled = false
 
-    constructor(config: PgQueryConfig, client: PgClient, scope: WireScope | undefined) {
+    constructor(config: PgQueryConfig, client: PgClient, lead: Lead) {
       super(config)
       this.#client = client
-      this.#scope = scope
-      this.#inScope = scope !== undefined
+      this.#lead = lead
     }
 
     /** Always the extended protocol: one statement per query, and a scope can share its flush. */
@@ -50,24 +65,26 @@ export function scopedQueries({ Query }: PgModule): ScopedQueries {
     }
 
     override submit(connection: PgConnection): Error | null {
-      return misplaced(this.#client, this.#scope) ?? super.submit(connection)
+      return misplaced(this.#client, this.#lead) ?? super.submit(connection)
     }
 
     override prepare(connection: PgConnection): void {
-      if (this.#scope !== undefined) connection._send(this.#scope.bytes)
+      const bytes = bytesAhead(this.#client, this.#lead)
+      this.#leading = bytes !== undefined
+      if (bytes !== undefined) connection._send(bytes)
       super.prepare(connection)
     }
 
     override handleRowDescription(message: unknown): void {
-      if (!this.#inScope) super.handleRowDescription(message)
+      if (!this.#leading) super.handleRowDescription(message)
     }
 
     override handleDataRow(message: unknown): void {
-      if (!this.#inScope) super.handleDataRow(message)
+      if (!this.#leading) super.handleDataRow(message)
     }
 
     override handleCommandComplete(message: unknown, connection: PgConnection): void {
-      if (this.#inScope) this.#inScope = false
+      if (this.#leading) this.#leading = false
       else super.handleCommandComplete(message, connection)
     }
 
@@ -84,15 +101,20 @@ export function scopedQueries({ Query }: PgModule): ScopedQueries {
     }
   }
 
-  return { query: (config, client, scope) => new ScopedQuery(config, client, scope) }
+  return { query: (config, client, lead) => new ScopedQuery(config, client, lead) }
 }
 
-/** The error when the connection is not in the state that `scope` needs. Nothing is sent then. */
-export function misplaced(client: PgClient, scope: WireScope | undefined): Error | undefined {
+/** What to send ahead now. Nothing in a failed transaction: it would fail too, and PostgreSQL skip the ROLLBACK behind it. */
+export function bytesAhead(client: PgClient, { bytes }: Lead): Uint8Array | undefined {
+  return client.getTransactionStatus() === 'E' ? undefined : bytes
+}
+
+/** The error when the connection is not in the state that `lead` needs. Nothing is sent then. */
+export function misplaced(client: PgClient, lead: Lead): Error | undefined {
   const status = client.getTransactionStatus()
   const inTransaction = status === 'T' || status === 'E'
-  if (scope === undefined && !inTransaction) return tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-  if (scope !== undefined && status !== 'I') {
+  if (lead.inTransaction && !inTransaction) return tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+  if (!lead.inTransaction && status !== 'I') {
     return tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['the connection has a transaction that was not opened here'])
   }
   return undefined

@@ -5,16 +5,17 @@ import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
-import { checkBaseline, refuseBypass } from '../baseline.ts'
+import { type Baseline, checkBaseline, refuseBypass } from '../baseline.ts'
 import { serverCapabilities, textScoped } from '../capabilities.ts'
 import { databaseWarnings } from '../database-rights.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
-import { layoutOf, type SharedSchemas } from '../layout.ts'
+import { layoutOf, type LayoutOptions } from '../layout.ts'
 import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
+import { assertWall } from '../session-rights.ts'
 import { sharedNamespace } from '../shared/namespace.ts'
 import { type DatabaseAccess, dropDatabase, inDatabase } from '../tenant-database.ts'
 import { verifyScope } from '../verify/verify-scope.ts'
@@ -54,7 +55,7 @@ export interface PgServerOptions {
   readonly strategies: readonly StrategyName[]
   readonly registrySchema: string
   /** The schemas that tenants share. */
-  readonly shared: SharedSchemas
+  readonly shared: LayoutOptions
   /** Tables that all tenants use. Default none. */
   readonly sharedTables?: SharedTables | undefined
   /** Told every statement of a tenant, without its parameters. */
@@ -142,12 +143,13 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
           adminRole,
         })
         if (options.strategies.includes('rls')) refuseBypass(baseline)
+        const { extensionsSchema, tenantRoles = false } = options.shared
+        const shown = tenantRoles
+          ? await assertWall(queryOn(ready.shared), baseline, { adminRole, extensionsSchema })
+          : []
         servingRole = baseline.role === adminRole ? undefined : baseline.role
         opened = ready
-        const breaches = baseline.breaches.map(
-          (breach) =>
-            `Baseline rule: without a scope the serving role ${JSON.stringify(baseline.role)} must reach nothing, but ${breach}.`,
-        )
+        const breaches = [...shown, ...breachesOf(baseline)]
         return options.strategies.includes('database')
           ? [...breaches, ...(await databaseWarnings(admin.query, access()))]
           : breaches
@@ -232,6 +234,13 @@ async function load(options: PgServerOptions): Promise<Opened> {
 
 function endAll({ shared, admin, databases }: Opened, patienceMs: number): Promise<PromiseSettledResult<void>[]> {
   return Promise.allSettled([shared, admin, databases].map((pool) => pool.end(patienceMs)))
+}
+
+function breachesOf({ role, breaches }: Baseline): string[] {
+  return breaches.map(
+    (breach) =>
+      `Baseline rule: without a scope the serving role ${JSON.stringify(role)} must reach nothing, but ${breach}.`,
+  )
 }
 
 interface Session {

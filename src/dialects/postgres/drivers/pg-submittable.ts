@@ -3,7 +3,7 @@ import { tenancyError } from '../../../errors.ts'
 import { leadingKeyword } from '../lexer.ts'
 import { statementKind } from '../statement-kind.ts'
 import { changesSession } from './pg-session-commands.ts'
-import { misplaced, type WireScope } from './pg-scoped-query.ts'
+import { bytesAhead, type Lead, misplaced } from './pg-scoped-query.ts'
 import type { PgClient, PgSubmittable } from './pg-types.ts'
 
 /** What pg calls on a submittable as messages arrive. */
@@ -56,17 +56,18 @@ export function bindSubmittable(
   }
 }
 
-/** Gives a cursor or stream its scope: the scope statement goes ahead in the same flush and its answer is swallowed. */
-export function scopeSubmittable(submittable: PgSubmittable, client: PgClient, scope: WireScope | undefined): void {
+/** Gives a cursor or stream its scope: what goes ahead is in the same flush and its answer is swallowed. */
+export function scopeSubmittable(submittable: PgSubmittable, client: PgClient, lead: Lead): void {
   const submit = submittable.submit
   submittable.submit = (connection) => {
-    const error = misplaced(client, scope)
+    const error = misplaced(client, lead)
     if (error !== undefined) return error
-    if (scope === undefined) return submit.call(submittable, connection)
+    const bytes = bytesAhead(client, lead)
+    if (bytes === undefined) return submit.call(submittable, connection)
     swallowScopeAnswer(submittable)
     connection.stream.cork?.()
     try {
-      connection._send(scope.bytes)
+      connection._send(bytes)
       return submit.call(submittable, connection)
     } finally {
       connection.stream.uncork?.()

@@ -4,7 +4,7 @@ import type { Guard } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { breaksConnection, statementFailure } from '../failure.ts'
 import { type StatementKind, statementKind } from '../statement-kind.ts'
-import type { ScopedQueries, WireScope } from './pg-scoped-query.ts'
+import type { Lead, ScopedQueries, WireScope } from './pg-scoped-query.ts'
 import { changesSession } from './pg-session-commands.ts'
 import { assertSubmittable, bindSubmittable, scopeSubmittable } from './pg-submittable.ts'
 import type { PgClient, PgQueryConfig, PgResult, PgSubmittable } from './pg-types.ts'
@@ -115,7 +115,7 @@ export class TenantClient extends EventEmitter {
     if (this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
     if (this.#state === 'open') return this.#inTransaction(config, statement)
     if (statement.kind === 'procedure') return this.#ownTransaction(config, statement)
-    return this.#send(config, this.#session.scope)
+    return this.#send(config, this.#session.scope.alone)
   }
 
   async #begin(options: string): Promise<PgResult> {
@@ -138,12 +138,13 @@ export class TenantClient extends EventEmitter {
   }
 
   async #inTransaction(config: PgQueryConfig, { kind }: StatementKind): Promise<PgResult> {
+    const { inside } = this.#session.scope
     try {
       // A block can open a cursor WITH HOLD, which would outlive the transaction on this connection.
       const holds = kind === 'commit' && this.#ranProcedure && this.#client.getTransactionStatus() === 'T'
-      if (holds) await this.#send({ text: 'close all' }, undefined)
+      if (holds) await this.#send({ text: 'close all' }, inside)
       this.#ranProcedure ||= kind === 'procedure'
-      const result = await this.#send(config, undefined)
+      const result = await this.#send(config, inside)
       if (kind === 'commit' && result.command !== 'COMMIT') throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
       return result
     } catch (error) {
@@ -173,10 +174,10 @@ export class TenantClient extends EventEmitter {
     }
   }
 
-  async #send(config: PgQueryConfig, scope: WireScope | undefined): Promise<PgResult> {
+  async #send(config: PgQueryConfig, lead: Lead): Promise<PgResult> {
     try {
       const result = await new Promise<PgResult>((resolve, reject) => {
-        const query = this.#session.queries.query(config, this.#client, scope)
+        const query = this.#session.queries.query(config, this.#client, lead)
         query.callback = (error, value) => (error ? reject(error) : resolve(value as PgResult))
         this.#client.query(query)
       })
@@ -194,14 +195,15 @@ export class TenantClient extends EventEmitter {
     if (this.#lost !== undefined) throw statementFailure(this.#lost)
     if (this.#state === 'released' || this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
     assertSubmittable(submittable, this.#session.scopeText)
-    const scope = this.#state === 'open' ? undefined : this.#session.scope
+    const { alone, inside } = this.#session.scope
+    const lead = this.#state === 'open' ? inside : alone
     const context = currentContext()
     this.#pending++
     const ended = new Promise<void>((resolve) => bindSubmittable(submittable, context, resolve)).then(
       () => void this.#pending--,
     )
     const handOver = () => {
-      scopeSubmittable(submittable, this.#client, scope)
+      scopeSubmittable(submittable, this.#client, lead)
       this.#client.query(submittable)
     }
     if (this.#pending === 1) handOver()

@@ -123,7 +123,7 @@ function runInOneFlush(
       try {
         // The wait for a connection may have been long enough for the tenant to be suspended.
         session.guard('send')
-        const query = session.queries.query(config, client, session.scope)
+        const query = session.queries.query(config, client, session.scope.alone)
         query.callback = settle
         client.query(query)
       } catch (error) {

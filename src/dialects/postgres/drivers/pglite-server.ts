@@ -9,13 +9,14 @@ import { checkBaseline } from '../baseline.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
-import { layoutOf, type SharedSchemas } from '../layout.ts'
+import { layoutOf, type LayoutOptions } from '../layout.ts'
 import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { quoteIdentifier } from '../quote.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
-import { REVOKE_SHARED } from '../roles-script.ts'
+import { REVOKE_SHARED, roleRights } from '../roles-script.ts'
 import { scopeSql } from '../scope-sql.ts'
+import { assertWall } from '../session-rights.ts'
 import { sharedNamespace } from '../shared/namespace.ts'
 import { verifyScope } from '../verify/verify-scope.ts'
 import { createPgliteConnection, type OpenTransaction, type PgliteConnection } from './pglite-connection.ts'
@@ -36,7 +37,7 @@ export interface PgliteServerOptions {
   readonly strategies?: readonly StrategyName[]
   readonly registrySchema: string
   /** The schemas that tenants share. */
-  readonly shared: SharedSchemas
+  readonly shared: LayoutOptions
   /** Tables that all tenants use. Default none. */
   readonly sharedTables?: SharedTables | undefined
   /** Seconds a statement may wait for the one connection. */
@@ -112,18 +113,20 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       })
       const ready = await opening
       opened ??= ready
-      const { breaches } = await checkBaseline(
-        (text, parameters) => ready.connection.transaction(undefined, UNSCOPED, (open) => run(open, text, parameters)),
-        {
-          registrySchema: options.registrySchema,
-          extensionsSchema: options.shared.extensionsSchema,
-          rlsSchema: options.shared.rlsSchema,
-          adminRole: SUPERUSER,
-        },
-      )
-      return breaches.map(
+      const asServing: AdminConnection['query'] = (text, parameters) =>
+        ready.connection.transaction(undefined, UNSCOPED, (open) => run(open, text, parameters))
+      const { extensionsSchema, tenantRoles = false } = options.shared
+      const baseline = await checkBaseline(asServing, {
+        registrySchema: options.registrySchema,
+        extensionsSchema,
+        rlsSchema: options.shared.rlsSchema,
+        adminRole: SUPERUSER,
+      })
+      const shown = tenantRoles ? await assertWall(asServing, baseline, { adminRole: SUPERUSER, extensionsSchema }) : []
+      const breaches = baseline.breaches.map(
         (breach) => `Baseline rule: without a scope the embedded serving role must reach nothing, but ${breach}.`,
       )
+      return [...shown, ...breaches]
     },
 
     ...confined,
@@ -178,7 +181,7 @@ async function load({ folder, shared, poolTimeout }: PgliteServerOptions): Promi
   let pglite: Pglite | undefined
   try {
     pglite = (await (folder === undefined ? PGlite.create() : PGlite.create(folder))) as unknown as Pglite
-    await pglite.exec(setup(shared.extensionsSchema))
+    await pglite.exec(setup(shared))
     return Object.freeze({
       connection: createPgliteConnection({ pglite, restore: RESTORE, timeoutMs: poolTimeout * 1000 }),
       drizzle: drizzle as unknown as Opened['drizzle'],
@@ -192,14 +195,15 @@ async function load({ folder, shared, poolTimeout }: PgliteServerOptions): Promi
 }
 
 /** The baseline rule, inside one process: the role of tenant statements reaches nothing by itself. */
-function setup(extensionsSchema: string): string {
+function setup({ extensionsSchema, tenantRoles = false }: LayoutOptions): string {
   const [role, extensions] = [PGLITE_SERVING_ROLE, extensionsSchema].map(quoteIdentifier)
   return `do $$ begin if not exists (select from pg_catalog.pg_roles where rolname = '${PGLITE_SERVING_ROLE}') then create role ${role}; end if; end $$;
     revoke all on schema public from public;
     do $$ begin execute format('revoke temporary on database %I from public', current_database()); end $$;
     ${REVOKE_SHARED}
     create schema if not exists ${extensions};
-    grant usage on schema ${extensions} to ${role};`
+    grant usage on schema ${extensions} to ${role};
+    ${tenantRoles ? roleRights(`${role}`, quoteIdentifier(SUPERUSER), `${extensions}`) : ''}`
 }
 
 /**

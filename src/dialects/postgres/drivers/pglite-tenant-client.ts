@@ -10,6 +10,11 @@ import type { PgliteQuery } from './pglite-types.ts'
 /** Role of every tenant statement; PGlite itself runs as superuser. */
 export const PGLITE_SERVING_ROLE = 'tenancy_app'
 
+const SERVING = `set local session authorization ${quoteIdentifier(PGLITE_SERVING_ROLE)}`
+
+/** SQLSTATE of every statement in a transaction that has failed. */
+const FAILED_TRANSACTION = '25P02'
+
 /** What confines one tenant. */
 export interface PgliteSession {
   readonly tenantId: string
@@ -89,8 +94,7 @@ export function pgliteLazyTransaction(connection: PgliteConnection, session: Pgl
 
 /** SET LOCAL and not `set_config`: a SELECT would take the snapshot too early for SET TRANSACTION. */
 function preamble({ scope }: PgliteSession): string {
-  const role = quoteIdentifier(PGLITE_SERVING_ROLE)
-  return `set local session authorization ${role};set local role none;${scope.setLocal}`
+  return `${SERVING};set local role none;${scope.setLocal}`
 }
 
 function facade(open: OpenTransaction, session: PgliteSession): object {
@@ -106,7 +110,19 @@ async function send(open: OpenTransaction, session: PgliteSession, statement: Pa
   session.guard('send')
   const [text, ...rest] = statement
   session.onStatement?.(text)
+  await sayAgain(open, session)
   return open.query(session.scopeText(text), ...rest)
+}
+
+/** Before every statement: the one before may have changed the role. */
+async function sayAgain(open: OpenTransaction, { scope }: PgliteSession): Promise<void> {
+  if (scope.again === undefined) return
+  try {
+    await open.exec(`${SERVING};${scope.again}`)
+  } catch (error) {
+    // A failed transaction takes nothing but its ROLLBACK.
+    if ((error as { code?: unknown }).code !== FAILED_TRANSACTION) throw error
+  }
 }
 
 /** Refuses before anything is sent. */

@@ -3,6 +3,7 @@ import type { SharedNamespace, SharedTables } from '../../../contracts/shared-ta
 import type { StrategyName } from '../../../contracts/tenant.ts'
 import type { Layout } from '../layout.ts'
 import { type NamespaceRights, openPlace } from '../namespace-session.ts'
+import { quoteIdentifier } from '../quote.ts'
 import { rewriteDdl } from '../rewrite-ddl.ts'
 import { SHARED_MARK } from './misuse.ts'
 import { sealShared } from './rights.ts'
@@ -30,7 +31,7 @@ export function sharedNamespace(
             layout: layoutOf(schema, now),
             mark: SHARED_MARK,
             ledgerMark: SHARED_MARK,
-            grants: (name, role) => [`grant usage on schema ${name} to ${role}`],
+            grants: (name, role) => [`grant usage on schema ${quoteIdentifier(name)} to ${quoteIdentifier(role)}`],
             seal: () => sealShared(query, shared, now.servingRole),
           }),
         )
@@ -48,5 +49,6 @@ function layoutOf(schema: string, { shared: { extensionsSchema } }: NamespaceRig
     own: true,
     naming: Object.freeze({ qualifier: Object.freeze([schema]), prefix: '' }),
     searchPath: Object.freeze([schema, extensionsSchema, 'pg_temp']),
+    role: undefined,
   })
 }

@@ -1,7 +1,8 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
 import type { Layout } from '../layout.ts'
-import { ledgerOf, ledgerSequence, markOf, schemaMark, tenantMark } from '../namespace-session.ts'
+import { ledgerOf, ledgerSequence, markOf, schemaMark } from '../namespace-session.ts'
+import { tenantMark } from '../tenant-mark.ts'
 import { SHARED_MARK } from '../shared/misuse.ts'
 
 type Query = AdminConnection['query']

@@ -1,0 +1,109 @@
+import type { AdminConnection } from '../../contracts/dialect.ts'
+import { tenancyError } from '../../errors.ts'
+import type { Baseline } from './baseline.ts'
+
+/** What SQL of tenants may do to the session that it runs in. Whoever changes that from within a statement is past any scope. */
+interface SessionRights {
+  /** Whether they may call `set_config`, which also is what UPDATE of `pg_settings` does. */
+  readonly sets: boolean
+  /** Languages they may write a DO block in; a block can do anything a session can. */
+  readonly languages: readonly string[]
+  readonly temporary: boolean
+  readonly creates: boolean
+  /** Schemas in which they may make functions. */
+  readonly creates_in: readonly string[]
+}
+
+interface TenantRoleRights extends SessionRights {
+  readonly serving_sets: boolean
+  readonly inherits: readonly string[]
+  readonly extensions: boolean
+  readonly admin_creates: boolean
+}
+
+/**
+ * Sees that roles of tenants are a wall.
+ * @returns warnings about functions that may be a hole in it
+ * @throws TENANCY_ERR_RIGHTS_UNMET
+ */
+export async function assertWall(
+  query: AdminConnection['query'],
+  { bypasses }: Pick<Baseline, 'bypasses'>,
+  options: WallOptions,
+): Promise<string[]> {
+  const unmet = [...bypasses, ...(await unmetForTenantRoles(query, options))]
+  if (unmet.length > 0)
+    throw tenancyError('TENANCY_ERR_RIGHTS_UNMET', ['tenantRoles', unmet.join('; '), '--tenant-roles'])
+  const functions = await suspiciousFunctions(query)
+  if (functions.length === 0) return []
+  return [
+    `tenantRoles: every tenant can call ${functions.join(', ')}. What runs with the rights of its owner, or runs text it is given, is a hole in the wall.`,
+  ]
+}
+
+/** Names that the wall depends on. */
+interface WallOptions {
+  readonly extensionsSchema: string
+  readonly adminRole: string
+}
+
+/**
+ * One sentence for everything that must be otherwise for roles of tenants to be a wall, asked through the serving connection.
+ * Tenants' roles have what PUBLIC has and their schema.
+ */
+async function unmetForTenantRoles(
+  query: AdminConnection['query'],
+  { extensionsSchema, adminRole }: WallOptions,
+): Promise<string[]> {
+  const [found] = await query<TenantRoleRights>(
+    `select ${sessionRights("'public'")},
+       pg_catalog.has_function_privilege(${SET_CONFIG}, 'EXECUTE') as serving_sets,
+       array(select rolname::text from pg_catalog.pg_roles where rolname <> current_user and pg_catalog.pg_has_role(oid, 'USAGE') order by 1 limit 3) as inherits,
+       coalesce((select pg_catalog.has_schema_privilege('public', oid, 'USAGE') from pg_catalog.pg_namespace where nspname = $1), false) as extensions,
+       coalesce((select rolcreaterole or rolsuper from pg_catalog.pg_roles where rolname = $2), false) as admin_creates`,
+    [extensionsSchema, adminRole],
+  )
+  if (found === undefined) return ['the serving role cannot be asked']
+  const unmet = unmetOf(found, 'everybody')
+  if (!found.serving_sets)
+    unmet.push('the serving role may not call set_config, with which it becomes the role of a tenant')
+  if (found.inherits.length > 0) unmet.push(`the serving role inherits the rights of ${found.inherits.join(', ')}`)
+  if (!found.extensions) unmet.push(`not everybody may use the schema ${extensionsSchema}`)
+  if (!found.admin_creates) unmet.push(`the admin role ${adminRole} has no CREATEROLE`)
+  return unmet
+}
+
+/** Functions that tenants can call and that run with the rights of an owner, or text they are given. Seen by their words only. */
+async function suspiciousFunctions(query: AdminConnection['query']): Promise<string[]> {
+  const found = await query<{ name: string }>(
+    `select distinct pg_catalog.format('%s.%s', n.nspname, p.proname) as name
+     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
+     where p.oid >= ${FIRST_MADE_OID} and pg_catalog.has_schema_privilege('public', n.oid, 'USAGE')
+       and pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
+       and (p.prosecdef or p.proname ^@ 'dblink' or (l.laninline <> 0 and p.prosrc ~* '\\mexecute\\M')) order by 1`,
+  )
+  return found.map(({ name }) => name)
+}
+
+/** What came with the server has a lower oid. */
+const FIRST_MADE_OID = 16384
+
+const SET_CONFIG = `'pg_catalog.set_config(text, text, boolean)'`
+
+function sessionRights(who: string): string {
+  return `pg_catalog.has_function_privilege(${who}::name, ${SET_CONFIG}, 'EXECUTE') as sets,
+    array(select lanname::text from pg_catalog.pg_language where lanpltrusted and laninline <> 0 and pg_catalog.has_language_privilege(${who}::name, oid, 'USAGE')) as languages,
+    pg_catalog.has_database_privilege(${who}::name, pg_catalog.current_database(), 'TEMPORARY') as temporary,
+    pg_catalog.has_database_privilege(${who}::name, pg_catalog.current_database(), 'CREATE') as creates,
+    array(select nspname::text from pg_catalog.pg_namespace where pg_catalog.has_schema_privilege(${who}::name, oid, 'CREATE')) as creates_in`
+}
+
+function unmetOf(found: SessionRights, who: string): string[] {
+  const unmet: string[] = []
+  if (found.sets) unmet.push(`${who} may call set_config`)
+  if (found.languages.length > 0) unmet.push(`${who} may run DO blocks in ${found.languages.join(', ')}`)
+  if (found.temporary) unmet.push(`${who} may make temporary objects, functions too`)
+  if (found.creates) unmet.push(`${who} may make schemas in the database`)
+  if (found.creates_in.length > 0) unmet.push(`${who} may make functions in the schema ${found.creates_in.join(', ')}`)
+  return unmet
+}
