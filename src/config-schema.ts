@@ -119,6 +119,11 @@ export const configSchema = z.object({
     false,
     'Under `schema` on PostgreSQL, a role for each tenant: the server refuses SQL that names another tenant. Needs `fastify-tenancy roles --tenant-roles`.',
   ),
+  schemaScoping: choice(
+    ['search_path', 'qualified'],
+    'search_path',
+    'Under `schema` on PostgreSQL, how names find the tenant. `qualified`: written into the SQL of `schema`, nothing is sent with a statement. Needs `fastify-tenancy roles --qualified` and no pooler.',
+  ),
   premiumIsolationStrategy: choice(strategyNames, 'schema', 'In a hybrid, the strategy of premium tenants.'),
   standardIsolationStrategy: choice(strategyNames, 'rls', 'In a hybrid, the strategy of all other tenants.'),
   premiumTenants: list(
@@ -139,7 +144,7 @@ export const configSchema = z.object({
   ),
   schema: record<Readonly<Record<string, unknown>>>(
     'object',
-    'Your tables: `import * as schema`. Required for `sharedTables` and where names are written into the SQL: `prefix` everywhere, all of MySQL and SQL Server.',
+    "Your tables: `import * as schema`. Required for `sharedTables` and where names are written into the SQL: `prefix` everywhere, `schemaScoping: 'qualified'`, all of MySQL and SQL Server.",
   ),
   sharedTables: list(
     [],

@@ -1,5 +1,6 @@
 import type { z } from 'zod'
-import { configSchema, databaseKind, type Note, notes, urlForms } from './config-schema.ts'
+import { configSchema, type Note, notes, urlForms } from './config-schema.ts'
+import { schemaScopingProblem, tenantRolesProblem } from './config-scoping.ts'
 import { adminUrlProblem, refusedServers, type ServerEntry, serverProblems } from './config-servers.ts'
 import { tenancyError } from './errors.ts'
 import { closest, fromText, PREFIX, variableName } from './util/env.ts'
@@ -108,6 +109,10 @@ const rules: readonly Rule[] = [
     },
   },
   {
+    about: ['tenantRoles', 'isolationStrategy', 'databaseUrl', 'sharedTables'],
+    problem: (values) => tenantRolesProblem(values, label),
+  },
+  {
     about: ['sharedTables', 'sharedMigrations'],
     problem: ({ sharedTables, sharedMigrations }) => {
       if (sharedTables.length > 0 && sharedMigrations === undefined) {
@@ -127,19 +132,8 @@ const rules: readonly Rule[] = [
     },
   },
   {
-    about: ['tenantRoles', 'isolationStrategy', 'databaseUrl', 'sharedTables'],
-    problem: ({ tenantRoles, isolationStrategy, databaseUrl, sharedTables }) => {
-      if (!tenantRoles) return undefined
-      if (sharedTables.length > 0)
-        return `got true with ${label('sharedTables')}. A tenant's role has rights in its own schema alone: use one of the two.`
-      if (isolationStrategy !== 'schema') {
-        // Tenants of another strategy share the login, and with it the right to become any tenant's role.
-        return `got true, but ${label('isolationStrategy')} is \`${isolationStrategy}\`. Only \`schema\` has a role per tenant.`
-      }
-      return databaseUrl === undefined || ['postgres', 'pglite'].includes(databaseKind(databaseUrl.reveal()))
-        ? undefined
-        : `got true, but ${label('databaseUrl')} is not PostgreSQL. Set it to false.`
-    },
+    about: ['schemaScoping', 'isolationStrategy', 'databaseUrl', 'tenantRoles', 'pooler', 'servers'],
+    problem: (values) => schemaScopingProblem(values, label),
   },
   {
     about: ['premiumIsolationStrategy', 'standardIsolationStrategy', 'isolationStrategy'],

@@ -104,6 +104,21 @@ describe('rules between options', () => {
     expect(elsewhere).toContain('- tenantRoles (TENANCY_TENANT_ROLES): got true, but databaseUrl')
   })
 
+  test('names are written out under the schema strategy on PostgreSQL, without a pooler and roles of tenants', () => {
+    const written = { databaseUrl: URL, schemaScoping: 'qualified' }
+    expect(parse(written).schemaScoping).toBe('qualified')
+    expect(parse({ databaseUrl: 'pglite:memory', schemaScoping: 'qualified' }).schemaScoping).toBe('qualified')
+    const lead = '- schemaScoping (TENANCY_SCHEMA_SCOPING): got `qualified`'
+    for (const isolationStrategy of ['rls', 'database', 'prefix', 'hybrid']) {
+      expect(refusal({ ...written, isolationStrategy })).toContain(`${lead}, but isolationStrategy`)
+    }
+    expect(refusal({ ...written, databaseUrl: 'file:./app.db', tenantStore: {} })).toContain(`${lead}, but databaseUrl`)
+    expect(refusal({ ...written, tenantRoles: true })).toContain(`${lead}, which sends nothing with a statement`)
+    expect(refusal({ ...written, pooler: 'transaction' })).toContain(`${lead}, but pooler (TENANCY_POOLER)`)
+    const servers = { eu: { databaseUrl: 'postgres://a@eu/x', pooler: 'transaction' } }
+    expect(refusal({ ...written, servers })).toContain(`${lead}, but that of the server "eu"`)
+  })
+
   test('a hybrid has two strategies', () => {
     const hybrid = { databaseUrl: URL, isolationStrategy: 'hybrid' }
     expect(refusal({ ...hybrid, premiumIsolationStrategy: 'rls' })).toContain('premiumIsolationStrategy')

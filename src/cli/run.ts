@@ -18,7 +18,7 @@ const WRONG_USE = 2
 const LONGEST_NAME = 63
 
 const rolesUsage = `fastify-tenancy roles --database <name> --serving <role> --admin <role> [--extensions <schema>]
-                       [--databases] [--tenant-roles]
+                       [--databases] [--tenant-roles | --qualified]
 
 Prints the SQL that sets up the two roles. It can be run again. Nothing is connected to, no password is set.
 
@@ -29,6 +29,7 @@ Prints the SQL that sets up the two roles. It can be run again. Nothing is conne
   --databases   tenants get databases of their own: the admin role may create them
   --tenant-roles  each tenant gets a role of its own: the admin role may create roles, and nobody else may
                 change a session from within a statement (set_config, DO)
+  --qualified   for \`schemaScoping: 'qualified'\`: nobody but the admin role may change a session like that
 
 Run it as superuser, connected to that database:
 
@@ -85,6 +86,7 @@ function roles(args: readonly string[], output: Output): number {
       extensions: { type: 'string' },
       databases: { type: 'boolean', default: false },
       'tenant-roles': { type: 'boolean', default: false },
+      qualified: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h' },
     },
   })
@@ -98,6 +100,8 @@ function roles(args: readonly string[], output: Output): number {
   if (servingRole === adminRole) throw new UsageError('--serving and --admin must be two roles')
   const extensionsSchema = values.extensions === undefined ? 'extensions' : name(values, 'extensions')
   if (extensionsSchema === 'public') throw new UsageError('--extensions must not be public, which no tenant may use')
+  if (values['tenant-roles'] && values.qualified)
+    throw new UsageError('--tenant-roles and --qualified exclude each other')
   output.out(
     rolesScript({
       database,
@@ -106,6 +110,7 @@ function roles(args: readonly string[], output: Output): number {
       extensionsSchema,
       tenantDatabases: values.databases,
       tenantRoles: values['tenant-roles'],
+      qualified: values.qualified,
     }),
   )
   return OK

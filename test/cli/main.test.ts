@@ -91,9 +91,10 @@ describeWith(['postgres15', 'postgres18'], 'fastify-tenancy roles', ({ postgres1
       const named = ['--database', database.database, '--serving', serving, '--admin', admin]
       const { code, out } = await cli('roles', ...named)
       const { out: withRoles } = await cli('roles', ...named, '--tenant-roles')
+      const { out: quiet } = await cli('roles', ...named, '--qualified')
       expect(code).toBe(0)
       try {
-        await execute(database.superUrl, out, out, withRoles, withRoles)
+        await execute(database.superUrl, out, out, withRoles, withRoles, quiet, quiet)
         const address = new URL(database.appUrl)
         address.username = encodeURIComponent(serving)
         expect(await breaches(address.href, admin)).toEqual([])

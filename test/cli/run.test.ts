@@ -47,10 +47,26 @@ test('--tenant-roles lets the admin role make roles, and nobody else change a se
   )
 })
 
+test('--qualified keeps everybody but the admin role from changing a session from within a statement', () => {
+  const without = rolesScript({ database: 'saas', servingRole: 'app', adminRole: 'owner' })
+  const { out } = call('roles', ...names, '--qualified')
+  expect(out.startsWith(without)).toBe(true)
+  const more = out.slice(without.length)
+  expect(more).toMatch(/set_config.* from public;.*to "owner";.*revoke usage on language.*set_config.* from "app";/s)
+})
+
 test.each([['--help'], ['-h'], ['help'], ['roles', '--help'], ['roles', '-h']])('%s %s: help on stdout', (...args) => {
   const { code, out, err } = call(...args.filter(Boolean))
   expect({ code, err }).toEqual({ code: 0, err: '' })
-  for (const option of ['--database', '--serving', '--admin', '--extensions', '--databases', '--tenant-roles'])
+  for (const option of [
+    '--database',
+    '--serving',
+    '--admin',
+    '--extensions',
+    '--databases',
+    '--tenant-roles',
+    '--qualified',
+  ])
     expect(out).toContain(option)
 })
 
@@ -76,6 +92,7 @@ test.each([
   ['an unknown option', ['--databse', 'saas']],
   ['a positional', ['saas']],
   ['an option without its value', ['--extensions']],
+  ['what exclude each other', ['--tenant-roles', '--qualified']],
   ['one role for both', ['--admin', 'app']],
   ['public for the extensions', ['--extensions', 'public']],
   ['an empty name', ['--database', '']],

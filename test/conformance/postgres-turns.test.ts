@@ -7,6 +7,7 @@ import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { type TestDatabase, withPort } from '../servers/database.ts'
 import { startProxy } from '../servers/proxy.ts'
 import { describeWith } from '../servers/suite.ts'
+import { rightsFor } from '../matrix/postgres-cells.ts'
 import { baselineDatabase, open, placedScope, sharedSchemas, testServer } from '../support/database.ts'
 
 const statements = ['CREATE TABLE "items" ("tenant_id" uuid, "id" integer NOT NULL)']
@@ -16,13 +17,18 @@ describeWith(['postgres18'], 'network turns on PostgreSQL', ({ postgres18 }) => 
   const cells = [
     { name: 'schema', strategy: namespaceStrategy('schema'), options: {} },
     { name: 'schema, tenantRoles', strategy: namespaceStrategy('schema'), options: { tenantRoles: true } },
+    {
+      name: 'schema, qualified',
+      strategy: namespaceStrategy('schema'),
+      options: { schemaScoping: 'qualified' as const },
+    },
     { name: 'rls', strategy: rlsStrategy(), options: {} },
     { name: 'prefix', strategy: namespaceStrategy('prefix'), options: {} },
   ]
   it.each(cells)(
     '[W56] one scoped statement is one turn, a transaction is three: $name',
     async ({ strategy, options }) => {
-      const database: TestDatabase = await baselineDatabase(postgres18.url, options)
+      const database: TestDatabase = await baselineDatabase(postgres18.url, rightsFor(options))
       const scope = placedScope(strategy)
       const proxy = await startProxy({ target: postgres18.port, delayMs: 1 })
       const server = testServer(database, {

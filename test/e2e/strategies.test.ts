@@ -102,6 +102,23 @@ describeWith(['postgres15'], 'strategies in an app', ({ postgres15 }) => {
     await walled.drop()
   })
 
+  it('with names written out a plain one finds nothing, and the rest is as before', async () => {
+    const quiet = await baselineDatabase(postgres15.url, { qualified: true })
+    const urls = { databaseUrl: quiet.appUrl, adminDatabaseUrl: quiet.adminUrl }
+    const app = await appWith({ ...urls, schemaScoping: 'qualified', schema: { notes } })
+    for (const identifier of ['quiet-a', 'quiet-b']) {
+      await app.tenancy.register({ identifier })
+      expect((await add(app, identifier, `of-${identifier}`)).json()).toBe(1)
+    }
+    expect(await notesOf(app, 'quiet-a')).toEqual(['of-quiet-a'])
+    expect((await app.inject({ url: '/raw', headers: as('quiet-a') })).statusCode).toBe(500)
+    await app.close()
+    await expect(appWith({ ...urls, schemaScoping: 'qualified' })).rejects.toMatchObject({
+      code: 'TENANCY_ERR_CONFIG_INVALID',
+    })
+    await quiet.drop()
+  })
+
   it.each(['schema', 'rls', 'prefix'] as const)(
     '%s keeps tenants apart from the first request to the purge',
     async (isolationStrategy) => {

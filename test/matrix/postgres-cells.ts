@@ -6,6 +6,7 @@ import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { IsolationStrategy } from '../../src/contracts/isolation.ts'
 import type { StrategyName } from '../../src/contracts/tenant.ts'
 import { createPgliteServer } from '../../src/dialects/postgres/drivers/pglite-server.ts'
+import { writtenStrategies } from '../../src/dialects/postgres/layout.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { rlsStrategy } from '../../src/isolation/rls.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
@@ -22,13 +23,14 @@ import { relationsOf } from './relations.ts'
 export interface PgVariant {
   readonly name: string
   readonly strategy: IsolationStrategy
-  readonly options: { readonly tenantRoles?: boolean }
+  readonly options: { readonly tenantRoles?: boolean; readonly schemaScoping?: 'qualified' }
 }
 
 /** What PostgreSQL carries. */
 export const pgVariants: readonly PgVariant[] = [
   pgVariant(namespaceStrategy('schema')),
   pgVariant(namespaceStrategy('schema'), { tenantRoles: true }),
+  pgVariant(namespaceStrategy('schema'), { schemaScoping: 'qualified' }),
   pgVariant(rlsStrategy()),
   pgVariant(namespaceStrategy('prefix')),
   pgVariant(namespaceStrategy('database')),
@@ -43,7 +45,7 @@ export function pgCell(engine: string, superuserUrl: string, variant: PgVariant,
   return cellOf(engine, variant, async () => {
     const database = await (strategy.name === 'database'
       ? databaseHost(superuserUrl)
-      : baselineDatabase(superuserUrl, options))
+      : baselineDatabase(superuserUrl, rightsFor(options)))
     const server = testServer(database, {
       poolSize,
       poolTimeout,
@@ -105,14 +107,20 @@ interface Opened {
 
 /** A variant, named after what it is made of. */
 export function pgVariant(strategy: IsolationStrategy, options: PgVariant['options'] = {}): PgVariant {
-  return { name: [strategy.name, ...Object.keys(options)].join(', '), strategy, options }
+  const named = Object.entries(options).map(([key, value]) => (value === true ? key : value))
+  return { name: [strategy.name, ...named].join(', '), strategy, options }
 }
 
-function cellOf(engine: string, { name, strategy }: PgVariant, openServer: () => Promise<Opened>): Cell {
+/** What the script of `fastify-tenancy roles` is told for these options. */
+export function rightsFor({ tenantRoles = false, schemaScoping }: PgVariant['options']) {
+  return { tenantRoles, qualified: schemaScoping === 'qualified' }
+}
+
+function cellOf(engine: string, { name, strategy, options }: PgVariant, openServer: () => Promise<Opened>): Cell {
   return {
     name: `${name} on ${engine}`,
     strategy,
-    unqualified: strategy.name === 'prefix' ? 'nobody' : 'own',
+    unqualified: writtenStrategies(options).has(strategy.name as StrategyName) ? 'nobody' : 'own',
     // The embedded one has a single connection.
     features: engine === 'PGlite' ? features : [...features, 'lock'],
     open: async () => openCell(strategy, await openServer()),

@@ -13,7 +13,7 @@ import { createTestDatabase, type TestDatabase } from '../servers/database.ts'
 /** An empty database with the product's own baseline: serving role without any right, admin role that owns schemas. */
 export async function baselineDatabase(
   superuserUrl: string,
-  options: Pick<RolesScriptOptions, 'tenantRoles'> = {},
+  options: Pick<RolesScriptOptions, 'tenantRoles' | 'qualified'> = {},
 ): Promise<TestDatabase> {
   const database = await createTestDatabase(superuserUrl)
   await runRolesScript(database, options)
@@ -23,7 +23,7 @@ export async function baselineDatabase(
 /** Runs the script of `fastify-tenancy roles`, which can be run again. */
 export async function runRolesScript(
   database: TestDatabase,
-  options: Pick<RolesScriptOptions, 'tenantRoles'> = {},
+  options: Pick<RolesScriptOptions, 'tenantRoles' | 'qualified'> = {},
 ): Promise<void> {
   const { database: name, appRole, ownerRole } = database
   const script = rolesScript({ database: name, servingRole: appRole, adminRole: ownerRole, ...options })

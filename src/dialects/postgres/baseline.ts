@@ -78,7 +78,9 @@ export async function checkBaseline(
     [registrySchema, adminRole, extensionsSchema, rlsSchema],
   )
   if (row === undefined) return baselineOf('', [], [{ rule: 'base-1', detail: 'the serving role is not in pg_roles' }])
-  return baselineOf(row.role, bypassesOf(row, adminRole), breachesOf(row))
+  // It is on every path, and what is there is nobody's.
+  const path = row.path.filter((schema) => schema !== extensionsSchema)
+  return baselineOf(row.role, bypassesOf(row, adminRole), breachesOf({ ...row, path }))
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Scope } from '../../contracts/isolation.ts'
-import type { StrategyName } from '../../contracts/tenant.ts'
+import { type StrategyName, strategyNames } from '../../contracts/tenant.ts'
 import type { Naming } from '../../sql/naming.ts'
 
 /** Names of the schemas that tenants share. */
@@ -18,6 +18,8 @@ export interface SharedSchemas {
 export interface LayoutOptions extends SharedSchemas {
   /** Whether each tenant under `schema` has a role of its own. Default false. */
   readonly tenantRoles?: boolean | undefined
+  /** How a name under `schema` finds the tenant's schema: by the path, or because it is written out. Default `search_path`. */
+  readonly schemaScoping?: 'search_path' | 'qualified' | undefined
 }
 
 /** Where the objects of a scope are on PostgreSQL. */
@@ -28,8 +30,12 @@ export interface Layout {
   readonly own: boolean
   /** What qualifies and begins the tenant's names in the text. */
   readonly naming: Naming
+  /** Whether names are written into the text, and an unqualified one is nobody's. */
+  readonly written: boolean
   /** Where unqualified names are looked up. Never `public`; `pg_temp` last, or a temporary table would shadow the tenant's. */
   readonly searchPath: readonly string[]
+  /** The same in migrations. */
+  readonly ddlPath: readonly string[]
   /** The tenant's own role, where there is one: the server refuses it everything but its schema. */
   readonly role: string | undefined
 }
@@ -44,13 +50,31 @@ export function layoutOf({ strategy, namespace }: Scope, shared: LayoutOptions):
   }
   const schema = schemas[strategy]
   const prefixed = strategy === 'prefix'
-  // With prefixes an unqualified name is nobody's: the shared schema stays off the path.
-  const path = [...(prefixed ? [] : [schema]), shared.extensionsSchema, 'pg_temp']
+  const written = isWritten(strategy, shared)
+  const shownPath = sharedPath(shared)
+  const ownPath = Object.freeze([schema, ...shownPath])
   return Object.freeze({
     schema,
     own: schema === namespace,
     naming: Object.freeze({ qualifier: Object.freeze([schema]), prefix: prefixed ? `${namespace}__` : '' }),
-    searchPath: Object.freeze(path),
+    written,
+    searchPath: written ? shownPath : ownPath,
+    // With prefixes the shared schema stays off every path.
+    ddlPath: prefixed ? shownPath : ownPath,
     role: strategy === 'schema' && shared.tenantRoles === true ? namespace : undefined,
   })
+}
+
+/** Strategies that write the tenant's names into the text: nobody's schema is on the path, and the user's tables must be adopted. */
+export function writtenStrategies(options: Pick<LayoutOptions, 'schemaScoping'>): ReadonlySet<StrategyName> {
+  return new Set(strategyNames.filter((name) => isWritten(name, options)))
+}
+
+/** The path that all tenants share. */
+export function sharedPath({ extensionsSchema }: Pick<SharedSchemas, 'extensionsSchema'>): readonly string[] {
+  return Object.freeze([extensionsSchema, 'pg_temp'])
+}
+
+function isWritten(strategy: StrategyName, { schemaScoping }: Pick<LayoutOptions, 'schemaScoping'>): boolean {
+  return strategy === 'prefix' || (strategy === 'schema' && schemaScoping === 'qualified')
 }

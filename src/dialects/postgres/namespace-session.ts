@@ -7,6 +7,7 @@ import { type Layout, layoutOf, type LayoutOptions } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 import type { SharedSchema } from './rls/catalogue.ts'
 import { fillTenantColumn } from './own-tenant-column.ts'
+import { pinRoutines } from './pin-routines.ts'
 import { protect } from './rls/protect.ts'
 import { assertRowKeyFits } from './rls/row-key-fit.ts'
 import { defaultRights, sharedRights } from './schema-rights.ts'
@@ -67,6 +68,7 @@ export async function openNamespaceSession(
       else if (scope.rowKey !== undefined) {
         await fillTenantColumn(query, layout, rights.shared.tenantColumn, scope.rowKey)
       }
+      if (scope.strategy === 'schema' && layout.written) await pinRoutines(query, layout)
       const { servingRole, sharedTables } = rights
       if (sharedTables !== undefined) await refuseMisuse(query, layout, sharedTables, servingRole)
       if (scope.strategy !== 'schema' || servingRole === undefined) return
@@ -92,7 +94,7 @@ export async function openPlace(query: Query, rights: NamespaceRights, place: Pl
   const ledger = ledgerOf(layout)
   // The rewriter reads backslashes in strings as this setting has them.
   await query('set local standard_conforming_strings to on')
-  await query(`set local search_path to ${layout.searchPath.map(quoteIdentifier).join(', ')}`)
+  await query(`set local search_path to ${layout.ddlPath.map(quoteIdentifier).join(', ')}`)
 
   return Object.freeze({
     transactional: true,

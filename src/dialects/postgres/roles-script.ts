@@ -14,6 +14,8 @@ export interface RolesScriptOptions {
   readonly tenantDatabases?: boolean
   /** Whether each tenant gets a role of its own, which the admin role makes and drops. Default false. */
   readonly tenantRoles?: boolean
+  /** Whether names are written out and no scope is sent (`schemaScoping: 'qualified'`). Not with `tenantRoles`. Default false. */
+  readonly qualified?: boolean
 }
 
 /**
@@ -41,6 +43,7 @@ export function rolesScript({
   extensionsSchema = 'extensions',
   tenantDatabases = false,
   tenantRoles = false,
+  qualified = false,
 }: RolesScriptOptions): string {
   const names = [database, servingRole, adminRole, extensionsSchema]
   if (names.some((name) => name.includes(TAG)))
@@ -69,24 +72,26 @@ grant select on pg_catalog.pg_stats, pg_catalog.pg_stat_activity to ${admin};
 create schema if not exists ${extensions};
 revoke all on schema ${extensions} from public;
 grant usage on schema ${extensions} to ${serving}, ${admin};
-${tenantDatabases ? databaseRights(serving, admin) : ''}${tenantRoles ? roleRights(serving, admin, extensions) : ''}`
+${tenantDatabases ? databaseRights(serving, admin) : ''}${tenantRoles ? roleRights(serving, admin, extensions) : ''}${qualified ? quietRights(serving, admin) : ''}`
 }
 
 /** What nobody but `who` may do: change the session from within a statement. */
 function sessionLocks(who: readonly string[], blocks: string): string {
   const setConfig = 'function pg_catalog.set_config(text, text, boolean)'
   return `revoke execute on ${setConfig} from public;
-${
-  who.length === 0
-    ? ''
-    : `grant execute on ${setConfig} to ${who.join(', ')};
-`
-}do $tenancy$ declare trusted text; begin
+grant execute on ${setConfig} to ${who.join(', ')};
+do $tenancy$ declare trusted text; begin
   for trusted in select lanname from pg_catalog.pg_language where lanpltrusted and laninline <> 0 loop
     execute pg_catalog.format('revoke usage on language %I from public', trusted);
     execute pg_catalog.format('grant usage on language %I to %s', trusted, ${quoteLiteral(blocks)});
   end loop;
 end $tenancy$;
+`
+}
+
+/** What keeps a statement of one tenant from changing the search path of the next: no scope would put it right. */
+function quietRights(serving: string, admin: string): string {
+  return `${sessionLocks([admin], admin)}revoke execute on function pg_catalog.set_config(text, text, boolean) from ${serving};
 `
 }
 

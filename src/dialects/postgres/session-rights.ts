@@ -34,11 +34,34 @@ export async function assertWall(
   const unmet = [...bypasses, ...(await unmetForTenantRoles(query, options))]
   if (unmet.length > 0)
     throw tenancyError('TENANCY_ERR_RIGHTS_UNMET', ['tenantRoles', unmet.join('; '), '--tenant-roles'])
-  const functions = await suspiciousFunctions(query)
-  if (functions.length === 0) return []
-  return [
-    `tenantRoles: every tenant can call ${functions.join(', ')}. What runs with the rights of its owner, or runs text it is given, is a hole in the wall.`,
-  ]
+  return warnOf(
+    await suspiciousFunctions(query, EVERYBODY),
+    'tenantRoles',
+    'runs with the rights of its owner, or runs text it is given, is a hole in the wall',
+  )
+}
+
+/**
+ * Sees that no tenant can leave another one a search path: that the serving connection begins with `path`, whatever its role is
+ * set to, and that only a plain SET changes it, which the server tells us of.
+ * @returns warnings about functions that may change it unseen
+ * @throws TENANCY_ERR_RIGHTS_UNMET
+ */
+export async function assertQuiet(query: AdminConnection['query'], path: readonly string[]): Promise<string[]> {
+  const [found] = await query<SessionRights & { path: string; source: string }>(
+    `select ${sessionRights('current_user')}, setting as path, source from pg_catalog.pg_settings where name = 'search_path'`,
+  )
+  const unmet = found === undefined ? ['the serving role cannot be asked'] : unmetOf(found, 'the serving role')
+  // A pooler that swallows the options of a connection would leave it what the role is set to.
+  if (found !== undefined && (found.source !== 'client' || found.path !== path.join(',')))
+    unmet.push('its connections do not begin with the search_path that we ask for; connect without a pooler')
+  if (unmet.length > 0)
+    throw tenancyError('TENANCY_ERR_RIGHTS_UNMET', ["schemaScoping: 'qualified'", unmet.join('; '), '--qualified'])
+  return warnOf(
+    await suspiciousFunctions(query, 'current_user'),
+    'schemaScoping',
+    'runs text it is given can change the search_path of the next tenant',
+  )
 }
 
 /** Names that the wall depends on. */
@@ -56,7 +79,7 @@ async function unmetForTenantRoles(
   { extensionsSchema, adminRole }: WallOptions,
 ): Promise<string[]> {
   const [found] = await query<TenantRoleRights>(
-    `select ${sessionRights("'public'")},
+    `select ${sessionRights(EVERYBODY)},
        pg_catalog.has_function_privilege(${SET_CONFIG}, 'EXECUTE') as serving_sets,
        array(select rolname::text from pg_catalog.pg_roles where rolname <> current_user and pg_catalog.pg_has_role(oid, 'USAGE') order by 1 limit 3) as inherits,
        coalesce((select pg_catalog.has_schema_privilege('public', oid, 'USAGE') from pg_catalog.pg_namespace where nspname = $1), false) as extensions,
@@ -74,21 +97,28 @@ async function unmetForTenantRoles(
 }
 
 /** Functions that tenants can call and that run with the rights of an owner, or text they are given. Seen by their words only. */
-async function suspiciousFunctions(query: AdminConnection['query']): Promise<string[]> {
+async function suspiciousFunctions(query: AdminConnection['query'], who: string): Promise<string[]> {
   const found = await query<{ name: string }>(
     `select distinct pg_catalog.format('%s.%s', n.nspname, p.proname) as name
      from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
-     where p.oid >= ${FIRST_MADE_OID} and pg_catalog.has_schema_privilege('public', n.oid, 'USAGE')
-       and pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
-       and (p.prosecdef or p.proname ^@ 'dblink' or (l.laninline <> 0 and p.prosrc ~* '\\mexecute\\M')) order by 1`,
+     where p.oid >= ${FIRST_MADE_OID} and pg_catalog.has_schema_privilege(${who}::name, n.oid, 'USAGE')
+       and pg_catalog.has_function_privilege(${who}::name, p.oid, 'EXECUTE')
+       and (p.prosecdef or p.proname ^@ 'dblink' or (l.laninline <> 0 and p.prosrc ~* '\\mexecute\\M')) order by 1 limit 10`,
   )
   return found.map(({ name }) => name)
 }
+
+/** As PostgreSQL knows them where it asks for the name of a role. */
+const EVERYBODY = `'public'`
 
 /** What came with the server has a lower oid. */
 const FIRST_MADE_OID = 16384
 
 const SET_CONFIG = `'pg_catalog.set_config(text, text, boolean)'`
+
+function warnOf(functions: readonly string[], option: string, danger: string): string[] {
+  return functions.length === 0 ? [] : [`${option}: every tenant can call ${functions.join(', ')}. What ${danger}.`]
+}
 
 function sessionRights(who: string): string {
   return `pg_catalog.has_function_privilege(${who}::name, ${SET_CONFIG}, 'EXECUTE') as sets,

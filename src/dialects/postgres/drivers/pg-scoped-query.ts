@@ -16,6 +16,13 @@ export interface WireScope extends Pick<ScopeSql, 'setLocal'> {
   readonly inside: Lead
 }
 
+/** Of a scope that needs nothing said: the connection has its path from the start, and names are written out. */
+export const silentScope: WireScope = Object.freeze({
+  setLocal: '',
+  alone: Object.freeze({ inTransaction: false, bytes: undefined }),
+  inside: Object.freeze({ inTransaction: true, bytes: undefined }),
+})
+
 /** Serialises what a scope sends ahead of statements. */
 export function wireScope(pg: PgModule, { text, values, setLocal, again }: ScopeSql): WireScope {
   const inside = again === undefined ? undefined : serialised(pg, again, [])

@@ -6,24 +6,25 @@ import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { type Baseline, checkBaseline, refuseBypass } from '../baseline.ts'
-import { serverCapabilities, textScoped } from '../capabilities.ts'
+import { serverCapabilities } from '../capabilities.ts'
 import { databaseWarnings } from '../database-rights.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
-import { layoutOf, type LayoutOptions } from '../layout.ts'
+import { layoutOf, type LayoutOptions, sharedPath, writtenStrategies } from '../layout.ts'
 import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
-import { assertWall } from '../session-rights.ts'
+import { assertQuiet, assertWall } from '../session-rights.ts'
 import { sharedNamespace } from '../shared/namespace.ts'
 import { type DatabaseAccess, dropDatabase, inDatabase } from '../tenant-database.ts'
 import { verifyScope } from '../verify/verify-scope.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
 import { type ConnectionSource, type EndablePool, openPool } from './pg-pool.ts'
-import { scopedQueries, type ScopedQueries, wireScope } from './pg-scoped-query.ts'
+import { scopedQueries, type ScopedQueries, silentScope, wireScope } from './pg-scoped-query.ts'
 import type { TenantSession } from './pg-tenant-client.ts'
 import { openTenantDatabases, type TenantDatabases } from './pg-tenant-databases.ts'
+import { withStartupPath } from './pg-startup-path.ts'
 import { tenantPool } from './pg-tenant-pool.ts'
 import type { PgModule, PgPool } from './pg-types.ts'
 import { inTransaction, queryOn, sharesSessions, underLock } from './pg-unscoped.ts'
@@ -89,7 +90,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     const layout = layoutOf(scope, options.shared)
     return Object.freeze({
       queries,
-      scope: wireScope(shared.pg, scopeSql(scope, layout)),
+      scope: isSilent(scope, options) ? silentScope : wireScope(shared.pg, scopeSql(scope, layout)),
       scopeText: (text: string) => scopeText(text, layout.naming),
       guard,
       pooled: options.pooled,
@@ -125,7 +126,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
 
   return Object.freeze({
     capabilities: serverCapabilities,
-    textScoped,
+    textScoped: writtenStrategies(options.shared),
     admin,
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, rights),
     registry: Object.freeze({ dialect: 'postgres', connection: admin }),
@@ -146,7 +147,9 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         const { extensionsSchema, tenantRoles = false } = options.shared
         const shown = tenantRoles
           ? await assertWall(queryOn(ready.shared), baseline, { adminRole, extensionsSchema })
-          : []
+          : isQualified(options)
+            ? await assertQuiet(queryOn(ready.shared), sharedPath(options.shared))
+            : []
         servingRole = baseline.role === adminRole ? undefined : baseline.role
         opened = ready
         const breaches = [...shown, ...breachesOf(baseline)]
@@ -217,7 +220,7 @@ async function load(options: PgServerOptions): Promise<Opened> {
   const open = (connectionString: string, min: number, max: number): EndablePool =>
     openPool(pg, timeoutMs, { connectionString, min, max, maxLifetimeSeconds })
   return Object.freeze({
-    shared: open(options.url, options.poolSize, options.poolSize + options.maxOverflow),
+    shared: open(servingUrl(options), options.poolSize, options.poolSize + options.maxOverflow),
     admin: open(options.adminUrl, 0, ADMIN_POOL_SIZE),
     databases: openTenantDatabases(pg, {
       url: options.url,
@@ -230,6 +233,19 @@ async function load(options: PgServerOptions): Promise<Opened> {
     queries: scopedQueries(pg),
     drizzle: drizzle as unknown as Opened['drizzle'],
   })
+}
+
+function isQualified({ shared }: Pick<PgServerOptions, 'shared'>): boolean {
+  return shared.schemaScoping === 'qualified'
+}
+
+/** Under `qualified` every connection begins with the path that all tenants share. No tenant can change what it begins with. */
+function servingUrl(options: PgServerOptions): string {
+  return isQualified(options) ? withStartupPath(options.url, sharedPath(options.shared)) : options.url
+}
+
+function isSilent({ strategy, settings }: Scope, options: PgServerOptions): boolean {
+  return strategy === 'schema' && isQualified(options) && Object.keys(settings).length === 0
 }
 
 function endAll({ shared, admin, databases }: Opened, patienceMs: number): Promise<PromiseSettledResult<void>[]> {

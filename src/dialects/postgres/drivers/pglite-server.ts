@@ -6,10 +6,10 @@ import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline } from '../baseline.ts'
-import { capabilities, textScoped } from '../capabilities.ts'
+import { capabilities } from '../capabilities.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
-import { layoutOf, type LayoutOptions } from '../layout.ts'
+import { layoutOf, type LayoutOptions, writtenStrategies } from '../layout.ts'
 import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { quoteIdentifier } from '../quote.ts'
@@ -100,7 +100,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
 
   return Object.freeze({
     capabilities,
-    textScoped,
+    textScoped: writtenStrategies(options.shared),
     admin,
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, () => rights),
     registry: Object.freeze({ dialect: 'postgres', connection: admin }),

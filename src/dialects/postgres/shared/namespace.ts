@@ -44,11 +44,14 @@ export function sharedNamespace(
 }
 
 function layoutOf(schema: string, { shared: { extensionsSchema } }: NamespaceRights): Layout {
+  const path = Object.freeze([schema, extensionsSchema, 'pg_temp'])
   return Object.freeze({
     schema,
     own: true,
     naming: Object.freeze({ qualifier: Object.freeze([schema]), prefix: '' }),
-    searchPath: Object.freeze([schema, extensionsSchema, 'pg_temp']),
+    written: false,
+    searchPath: path,
+    ddlPath: path,
     role: undefined,
   })
 }

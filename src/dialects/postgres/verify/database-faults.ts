@@ -1,6 +1,6 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
-import { tenantMark } from '../namespace-session.ts'
+import { tenantMark } from '../tenant-mark.ts'
 import type { Faults } from './namespace-faults.ts'
 
 interface DatabaseRow {

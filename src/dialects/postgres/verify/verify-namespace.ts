@@ -14,8 +14,7 @@ import {
 import { check, report } from '../../../verification/report.ts'
 import { pass, undone } from '../../../verification/trial.ts'
 import { checkBaseline } from '../baseline.ts'
-import { textScoped } from '../capabilities.ts'
-import { type Layout, layoutOf, type SharedSchemas } from '../layout.ts'
+import { type Layout, layoutOf, type LayoutOptions } from '../layout.ts'
 import { lockNamespace } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { type Faults, placeFaults, rightsFaults, tieFaults } from './namespace-faults.ts'
@@ -27,7 +26,7 @@ type Query = AdminConnection['query']
 export interface NamespaceTrial {
   readonly server: TrialServer
   readonly scope: Scope
-  readonly shared: SharedSchemas
+  readonly shared: LayoutOptions
   /** Admin transactions in the database that holds the namespace. */
   readonly inside: AdminConnection['transaction']
   /** The serving connection without any scope. */
@@ -67,7 +66,7 @@ export async function verifyNamespace(trial: NamespaceTrial): Promise<VerifyRepo
   try {
     const sent = check('scope', await scopeFaults(trial, layout))
     // A database that is not there is not asked for: a pooler would keep on trying. What counts is where a statement is.
-    const attempts = namespaceAttempts(canary, postgresProfile, textScoped.has(scope.strategy)).filter(
+    const attempts = namespaceAttempts(canary, postgresProfile, layout.written).filter(
       ({ who }) => who !== 'another tenant' || scope.strategy !== 'database',
     )
     const stranger = strangerTo(scope)
@@ -102,13 +101,16 @@ async function makeCanary(query: Query, layout: Layout, canary: string): Promise
 }
 
 /** A statement of its own and one in a transaction must be in the tenant's place, and what comes after in nobody's. */
-async function scopeFaults({ server, scope, unscoped, inside }: NamespaceTrial, layout: Layout): Promise<string[]> {
+async function scopeFaults(
+  { server, scope, shared, unscoped, inside }: NamespaceTrial,
+  layout: Layout,
+): Promise<string[]> {
   const database = (await inside(placeOf)).database
   const expected = { database, path: layout.searchPath.join(', ') }
   const places = {
     'a statement': [await placeOf(queryOn(server.client(scope, pass))), expected],
     'a transaction': [await rolledBack(server, scope, placeOf), expected],
-    'what has no tenant': [await undone(unscoped, placeOf), { database, path: '' }],
+    'what has no tenant': [nobodys(await undone(unscoped, placeOf), layout, shared), { database, path: '' }],
   } as const
   return Object.entries(places).flatMap(([what, [found, wanted]]) => [
     ...(found.database === wanted.database ? [] : [`${what} is in the database ${found.database}`]),
@@ -116,12 +118,23 @@ async function scopeFaults({ server, scope, unscoped, inside }: NamespaceTrial, 
   ])
 }
 
-async function placeOf(query: Query): Promise<{ readonly database: string; readonly path: string }> {
+interface Where {
+  readonly database: string
+  readonly path: string
+}
+
+/** Where names are written out, connections begin with the path that all share, and no tenant is on it. */
+function nobodys(found: Where, layout: Layout, { schemaScoping }: LayoutOptions): Where {
+  const shared = schemaScoping === 'qualified' && found.path === layout.searchPath.join(', ')
+  return shared ? { ...found, path: '' } : found
+}
+
+async function placeOf(query: Query): Promise<Where> {
   const [found] = await query<{ database: string; path: string }>(
     `select pg_catalog.current_database()::text as database, pg_catalog.current_setting('search_path') as path`,
   )
   // PostgreSQL writes quotes only where they are needed, or as it was told.
-  return { database: found?.database ?? '', path: (found?.path ?? '').replaceAll('"', '') }
+  return { database: found?.database ?? '', path: (found?.path ?? '').replaceAll('"', '').replace(/,\s*/g, ', ') }
 }
 
 async function run({ server, scope, unscoped }: NamespaceTrial, stranger: Scope, attempt: Attempt): Promise<Outcome> {
