@@ -8,9 +8,11 @@ import { layoutOf } from '../../src/dialects/postgres/layout.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { rlsStrategy } from '../../src/isolation/rls.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
+import type { PgVariant } from '../matrix/postgres-cells.ts'
 import { withPort } from '../servers/database.ts'
 import { open, placedScope, sharedSchemas } from '../support/database.ts'
 import type { DatabaseHost } from '../support/tenant-databases.ts'
+import type { Bar } from './harness.ts'
 import type { BenchCell } from './isolation-cell.ts'
 import { at, ROWS } from './notes.ts'
 import { createPgServer } from './product.ts'
@@ -47,13 +49,29 @@ export const pgStrategies = [
   namespaceStrategy('database'),
 ]
 
+/** An option of the schema strategy that changes what a statement costs; it needs rights of its own. */
+export interface PgOption {
+  readonly name: string
+  readonly options: PgVariant['options']
+  readonly bar: Bar
+}
+
+export const pgOptions: readonly PgOption[] = [
+  { name: 'schema, tenantRoles', options: { tenantRoles: true }, bar: { most: 1.3 } },
+  { name: 'schema, qualified', options: { schemaScoping: 'qualified' }, bar: { most: 1.06 } },
+]
+
 /** The product's server on this host. */
-export async function pgServer({ appUrl, adminUrl, template }: DatabaseHost, port?: number) {
+export async function pgServer(
+  { appUrl, adminUrl, template }: DatabaseHost,
+  port?: number,
+  options: PgVariant['options'] = {},
+) {
   const server = createPgServer({
     url: port === undefined ? appUrl : withPort(appUrl, port),
     adminUrl,
     pooled: false,
-    strategies: ['schema', 'rls', 'prefix', 'database'],
+    strategies: isEmpty(options) ? ['schema', 'rls', 'prefix', 'database'] : ['schema'],
     poolSize: POOL,
     maxOverflow: 0,
     poolTimeout: 60,
@@ -62,7 +80,7 @@ export async function pgServer({ appUrl, adminUrl, template }: DatabaseHost, por
     tenantPoolSize: 2,
     databaseTemplate: template,
     registrySchema: 'tenancy',
-    shared: sharedSchemas,
+    shared: { ...sharedSchemas, ...options },
     onStatement: undefined,
   })
   await server.open()
@@ -74,10 +92,11 @@ export async function pgCell(
   host: DatabaseHost,
   strategy: (typeof pgStrategies)[number],
   tenants: number,
+  { name = strategy.name, options = {}, bar = { most: 1.15 } }: Partial<PgOption> = {},
 ): Promise<BenchCell> {
   const kind = strategy.name as StrategyName
   const scopes: Scope[] = []
-  const server = await pgServer(host)
+  const server = await pgServer(host, undefined, options)
   for (let i = 0; i < (kind === 'database' ? Math.min(tenants, MOST_DATABASES) : tenants); i++) {
     const scope = placedScope(strategy)
     await migrateNamespace({ server, scope, migrations })
@@ -89,14 +108,16 @@ export async function pgCell(
   const tables = names.map(({ schema, prefix }) => tablesIn(schema, prefix).notes)
 
   return {
-    name: `${kind} on PostgreSQL`,
-    bar: { most: 1.15 },
+    name: `${name} on PostgreSQL`,
+    bar,
     tenants: scopes.map(({ tenantId }) => tenantId),
     port: Number(new URL(host.appUrl).port),
     async connect(port) {
-      const tenancy = await pgServer(host, port)
+      const tenancy = await pgServer(host, port, options)
+      // With roles of tenants the serving role itself reads nothing.
+      const plainUrl = options.tenantRoles === true ? host.adminUrl : host.appUrl
       // One pool for all, or one for each database.
-      const urls = kind === 'database' ? scopes.map(({ namespace }) => host.urlOf(namespace, 'app')) : [host.appUrl]
+      const urls = kind === 'database' ? scopes.map(({ namespace }) => host.urlOf(namespace, 'app')) : [plainUrl]
       const pools = urls.map(
         (url) => new Pool({ connectionString: url, max: POOL, min: kind === 'database' ? 1 : POOL }),
       )
@@ -146,6 +167,10 @@ async function fill(host: DatabaseHost, kind: StrategyName, scopes: readonly Sco
       grant usage on schema bare to "${host.appRole}"; grant select on bare.notes to "${host.appRole}"; analyze bare.notes`)
   }
   await client.end()
+}
+
+function isEmpty(options: object): boolean {
+  return Object.keys(options).length === 0
 }
 
 function markColumns() {

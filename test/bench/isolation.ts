@@ -12,7 +12,9 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
+import { rightsFor } from '../matrix/postgres-cells.ts'
 import { startMariadb } from '../servers/mariadb.ts'
 import { startPostgres } from '../servers/postgres.ts'
 import { mysqlDatabase } from '../support/mysql.ts'
@@ -20,7 +22,7 @@ import { databaseHost } from '../support/tenant-databases.ts'
 import { deadlines, report, type Row, settings } from './harness.ts'
 import { measureCell } from './isolation-cell.ts'
 import { mysqlCell, mysqlStrategies } from './isolation-mysql.ts'
-import { marks, notes, pgCell, pgStrategies } from './isolation-postgres.ts'
+import { marks, notes, pgCell, pgOptions, pgStrategies } from './isolation-postgres.ts'
 import { sqliteCell, sqliteStrategies } from './isolation-sqlite.ts'
 import { at } from './notes.ts'
 import { fillShared, kinds, measureReads } from './rls-reads.ts'
@@ -34,6 +36,9 @@ try {
   const [host, mysql] = await Promise.all([databaseHost(postgres.url), mysqlDatabase(mariadb.url)])
   const engines = await Promise.all([
     inTurn(pgStrategies, (strategy) => pgCell(host, strategy, tenants)),
+    inTurn(pgOptions, async (option) =>
+      pgCell(await databaseHost(postgres.url, rightsFor(option.options)), namespaceStrategy('schema'), tenants, option),
+    ),
     inTurn(mysqlStrategies, (strategy) => mysqlCell(mysql, strategy, tenants)),
     inTurn(sqliteStrategies, (strategy) => sqliteCell(folder, strategy, tenants)),
   ])

@@ -94,6 +94,13 @@ describeWith(
       await db.insert(notes).values({ id: 1, body: 'x' })
     })
 
+    it('a tenant is found to be kept apart', async () => {
+      const server = await openServer()
+      const scope = schemaScope()
+      await migrateNamespace({ server, scope, migrations })
+      expect((await server.verify(scope)).checks.filter(({ ok }) => !ok)).toEqual([])
+    })
+
     it('what has settings to send still sends them, and is refused', async () => {
       const server = await openServer()
       const scope = newScope()

@@ -199,6 +199,14 @@ for (const version of ['postgres15', 'postgres18'] as const) {
       await copy.drop()
     })
 
+    it('a tenant with a role is found to be kept apart', async () => {
+      const server = await openServer(true)
+      const scope = schemaScope()
+      await migrate(server, scope)
+      expect((await server.verify(scope)).checks.filter(({ ok }) => !ok)).toEqual([])
+      await server.destroy(scope)
+    })
+
     it('[W49] concurrent runs make one role, and many tenants at once get theirs', async () => {
       const server = await openServer(true)
       const scopes = Array.from({ length: 8 }, schemaScope)

@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { rolesScript } from '../../src/dialects/postgres/roles-script.ts'
+import { rolesScript, type RolesScriptOptions } from '../../src/dialects/postgres/roles-script.ts'
 import { createTestDatabase, type TestDatabase } from '../servers/database.ts'
 
 /** A server on which tenants can have databases of their own. */
@@ -13,7 +13,10 @@ export interface DatabaseHost extends TestDatabase {
 }
 
 /** A main database and a template, each with the baseline; `drop` takes the tenants' databases along. */
-export async function databaseHost(superuserUrl: string): Promise<DatabaseHost> {
+export async function databaseHost(
+  superuserUrl: string,
+  rights: Pick<RolesScriptOptions, 'tenantRoles' | 'qualified'> = {},
+): Promise<DatabaseHost> {
   const main = await createTestDatabase(superuserUrl)
   const template = `template_${main.database}`
   const urlOf: DatabaseHost['urlOf'] = (database, role = 'super') => {
@@ -32,7 +35,7 @@ export async function databaseHost(superuserUrl: string): Promise<DatabaseHost> 
   }
   const roles = { servingRole: main.appRole, adminRole: main.ownerRole }
   await asSuperuserIn(main.database, (client) =>
-    client.query(rolesScript({ ...roles, database: main.database, tenantDatabases: true })),
+    client.query(rolesScript({ ...roles, database: main.database, tenantDatabases: true, ...rights })),
   )
   await asSuperuserIn('postgres', (client) => client.query(`create database ${template} is_template true`))
   await asSuperuserIn(template, (client) => client.query(rolesScript({ ...roles, database: template })))
