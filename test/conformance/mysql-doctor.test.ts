@@ -4,17 +4,21 @@ import { diagnose } from '../../src/doctor.ts'
 import { variableFindings } from '../../src/dialects/mysql/inspect-server.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
+import { type RunningMariadb, startMariadb } from '../servers/mariadb.ts'
 import { describeWith } from '../servers/suite.ts'
 import { placedScope } from '../support/database.ts'
 import { asRoot, type MysqlDatabase, mysqlDatabase, mysqlServer } from '../support/mysql.ts'
 import { migrationOf } from '../support/rls.ts'
 
-describeWith(['mariadb'], 'doctor on MariaDB', ({ mariadb }) => {
+describeWith(['mariadb'], 'doctor on MariaDB', () => {
+  /** Its own: what is set for a whole server is everybody's. */
+  let own: RunningMariadb
   let database: MysqlDatabase
   let server: DatabaseServer
   const red = new Set<string>()
   beforeAll(async () => {
-    database = await mysqlDatabase(mariadb.url)
+    own = await startMariadb()
+    database = await mysqlDatabase(own.url)
     server = mysqlServer(database)
     await server.open()
     for (const strategy of ['schema', 'prefix'] as const) {
@@ -24,7 +28,7 @@ describeWith(['mariadb'], 'doctor on MariaDB', ({ mariadb }) => {
   })
   afterAll(async () => {
     await server?.close()
-    await database?.drop()
+    await own?.stop()
   })
 
   const found = async (on = server) => {
