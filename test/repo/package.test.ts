@@ -91,6 +91,11 @@ describe('the built package', () => {
     expect(JSON.parse(imported)).toEqual(names)
   })
 
+  test('a schema file can require() what it needs, in CommonJS as drizzle-kit loads it, without Drizzle', async () => {
+    const print = `console.log(typeof require('${manifest.name}/tenant-keys').tenantKeys)`
+    expect(await node('--no-warnings', '--input-type=commonjs', '-e', print)).toBe('function\n')
+  })
+
   test('without Drizzle and drivers it loads, and says what to install when it starts', async () => {
     const print = `import fastify from 'fastify'; import tenancy from '${manifest.name}'
       const start = (databaseUrl) => fastify().register(tenancy, { databaseUrl }).ready().catch((error) => error.message)

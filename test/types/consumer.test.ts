@@ -39,7 +39,13 @@ const holds = <T extends true>(): T | undefined => undefined
 `
 
 const tables = `
-import { integer, pgTable, serial, text } from 'drizzle-orm/pg-core'
+import { sql } from 'drizzle-orm'
+import { foreignKey, integer, pgTable, primaryKey, serial, text, unique, uuid } from 'drizzle-orm/pg-core'
+import { tenantKeys } from 'fastify-tenancy/tenant-keys'
+export const keys = tenantKeys({ uuid, primaryKey, foreignKey, unique, sql })
+export const memos = pgTable('memos', { tenantId: keys.tenantId(), id: serial() }, (t) => [
+  keys.tenantPrimaryKey(t, { columns: [t.id] }),
+])
 export const customers = pgTable('customers', { id: serial().primaryKey(), name: text().notNull() })
 export const orders = pgTable('orders', {
   id: serial().primaryKey(),
@@ -85,7 +91,7 @@ const app = `
 import Fastify from 'fastify'
 import tenancy, { getTenantDb } from 'fastify-tenancy'
 import { type Db, options } from './database.js'
-import { orders } from './schema.js'
+import { memos, orders } from './schema.js'
 
 declare module 'fastify-tenancy' {
   interface Register { db: Db }
@@ -102,6 +108,8 @@ export const same = [
   holds<Equal<typeof app.tenancy extends { adminDb(): Promise<infer T> } ? T : never, Db>>(),
 ]
 
+holds<Equal<typeof memos.$inferSelect, { tenantId: string; id: number }>>()
+holds<Equal<typeof memos.$inferInsert, { tenantId?: string | undefined; id?: number | undefined }>>()
 app.get('/orders', () => getTenantDb().select().from(orders))
 app.get('/relational', async (request) => {
   holds<Equal<typeof request.tenantDb, Db>>()
