@@ -10,7 +10,7 @@ type Execute = ReturnType<typeof statementsOn>['execute']
 /** The unscoped way into the main file. It waits for the same writer as the tenants do. */
 export function adminConnection(main: () => DatabaseFile): AdminConnection {
   const session: LibsqlSession = Object.freeze({
-    lease: async () => ({ file: main(), release() {} }),
+    lease: () => ({ file: main(), release() {} }),
     prepare: (text: string) => ({ kind: kindOf(text), text }),
     guard() {},
     onStatement: undefined,

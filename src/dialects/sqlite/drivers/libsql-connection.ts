@@ -77,12 +77,14 @@ export async function useWriteAheadLog(
 
 /** Tries for `timeoutMs` until nobody else is writing. What finds the file busy has done nothing. */
 export async function whenNotBusy<T>(timeoutMs: number, work: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + timeoutMs
+  let deadline: number | undefined
   for (;;) {
     try {
       return await work()
     } catch (error) {
-      if (!isBusy(error) || performance.now() > deadline) throw error
+      if (!isBusy(error)) throw error
+      deadline ??= performance.now() + timeoutMs
+      if (performance.now() > deadline) throw error
       await sleep(PAUSE_MS)
     }
   }

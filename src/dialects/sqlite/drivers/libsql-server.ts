@@ -20,6 +20,7 @@ import { inMigration } from './libsql-migration.ts'
 import { createOwnFiles, type OwnFiles } from './libsql-own-files.ts'
 import type { LibsqlSession } from './libsql-session.ts'
 import { tenantClient } from './libsql-tenant-client.ts'
+import type { Lease } from './libsql-tenant-files.ts'
 import type { CreateLibsqlClient } from './libsql-types.ts'
 
 /** Options of {@link createLibsqlServer}. */
@@ -42,6 +43,8 @@ interface Opened {
   readonly createClient: CreateLibsqlClient
   readonly location: Location
   readonly main: DatabaseFile
+  /** It stays open, so there is nothing to release. */
+  readonly mainLease: Lease
   readonly registry: DatabaseFile
   readonly own: OwnFiles
   readonly drizzle: (options: { client: object }) => unknown
@@ -69,7 +72,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
     const { own, naming } = layoutOf(scope)
     parts()
     return Object.freeze({
-      lease: async () => (own ? parts().own.lease(scope) : { file: main(), release() {} }),
+      lease: () => (own ? parts().own.lease(scope) : parts().mainLease),
       prepare(text: string) {
         const { kind, refusal, sharedRefusal, template } = readStatement(text)
         const reason = refusal ?? (own ? undefined : sharedRefusal)
@@ -163,10 +166,12 @@ async function load(options: LibsqlServerOptions, location: Location): Promise<O
   const real = withFolders(location)
   const fileAt = (path: string) =>
     createDatabaseFile({ open: (purpose) => connect(createClient, path, purpose), timeoutMs })
+  const main = fileAt(real.mainFile)
   return Object.freeze({
     createClient,
     location: real,
-    main: fileAt(real.mainFile),
+    main,
+    mainLease: Object.freeze({ file: main, release() {} }),
     registry: fileAt(real.registryFile),
     own: createOwnFiles({ createClient, location: real, timeoutMs, maxOpenFiles: options.maxOpenFiles }),
     drizzle: drizzle as unknown as Opened['drizzle'],

@@ -6,8 +6,8 @@ import type { LibsqlResult, LibsqlStatement } from './libsql-types.ts'
 
 /** What confines one tenant; the admin connection has one that confines nothing. */
 export interface LibsqlSession {
-  /** The file of this scope. */
-  lease(): Promise<Lease>
+  /** The file of this scope: at once, unless it has to wait for room. */
+  lease(): Lease | Promise<Lease>
   /** Reads a statement and writes the tenant's names into it. @throws TENANCY_ERR_STATEMENT_REFUSED */
   prepare(text: string): { readonly kind: ReadStatement['kind']; readonly text: string }
   readonly guard: Guard

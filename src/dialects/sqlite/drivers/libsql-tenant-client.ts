@@ -18,11 +18,18 @@ export function tenantClient(session: LibsqlSession) {
   })
 }
 
-async function run(session: LibsqlSession, statements: readonly Prepared[]): Promise<LibsqlResult[]> {
+function run(session: LibsqlSession, statements: readonly Prepared[]): Promise<LibsqlResult[]> {
+  return statements.every(isRead) ? read(session, statements) : write(session, statements)
+}
+
+function isRead({ kind }: Prepared): boolean {
+  return kind === 'read'
+}
+
+async function write(session: LibsqlSession, statements: readonly Prepared[]): Promise<LibsqlResult[]> {
   if (statements.some(({ kind }) => kind === 'savepoint')) {
     throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a savepoint outside of a transaction'])
   }
-  if (statements.every(({ kind }) => kind === 'read')) return read(session, statements)
   const transaction = await beginTransaction(session, 'statement')
   try {
     const results = await transaction.run(statements)
@@ -35,7 +42,9 @@ async function run(session: LibsqlSession, statements: readonly Prepared[]): Pro
 
 async function read(session: LibsqlSession, statements: readonly Prepared[]): Promise<LibsqlResult[]> {
   if (statements.length === 0) return []
-  const { file, release } = await session.lease()
+  const lease = session.lease()
+  // Hardly ever: each await is a few percent of a statement.
+  const { file, release } = lease instanceof Promise ? await lease : lease
   try {
     return await send(session, statements, () => file.read(statements))
   } finally {

@@ -15,7 +15,7 @@ export interface TenantFiles {
    * The file of a tenant. Waits for room when all open files are in use.
    * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_CLOSED
    */
-  lease(scope: Scope): Promise<Lease>
+  lease(scope: Scope): Lease | Promise<Lease>
   /** Closes the tenant's file, now or when it is no longer in use. */
   forget(scope: Scope): void
   stats(): PoolStats
@@ -79,22 +79,28 @@ export function createTenantFiles({ create, maxOpen, timeoutMs }: TenantFilesOpt
     }
   }
 
+  const at = (scope: Scope): Lease | undefined => {
+    const { namespace, tenantId } = scope
+    if (closed) throw tenancyError('TENANCY_ERR_CLOSED')
+    const found = entries.get(namespace)
+    // The open file was found to be that tenant's, and nobody else's.
+    if (found !== undefined && found.tenantId !== tenantId) {
+      throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [namespace])
+    }
+    if (found !== undefined) return use(namespace, found)
+    return makeRoom() ? use(namespace, { tenantId, file: create(scope), users: 0, doomed: false }) : undefined
+  }
+  const whenThereIsRoom = async (scope: Scope): Promise<Lease> => {
+    const deadline = performance.now() + timeoutMs
+    for (;;) {
+      await roomFor(waiters, deadline, timeoutMs)
+      const lease = at(scope)
+      if (lease !== undefined) return lease
+    }
+  }
+
   return Object.freeze({
-    async lease(scope: Scope) {
-      const { namespace, tenantId } = scope
-      const deadline = performance.now() + timeoutMs
-      for (;;) {
-        if (closed) throw tenancyError('TENANCY_ERR_CLOSED')
-        const found = entries.get(namespace)
-        // The open file was found to be that tenant's, and nobody else's.
-        if (found !== undefined && found.tenantId !== tenantId) {
-          throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [namespace])
-        }
-        if (found !== undefined) return use(namespace, found)
-        if (makeRoom()) return use(namespace, { tenantId, file: create(scope), users: 0, doomed: false })
-        await roomFor(waiters, deadline, timeoutMs)
-      }
-    },
+    lease: (scope: Scope) => at(scope) ?? whenThereIsRoom(scope),
 
     forget({ namespace }: Scope) {
       const entry = entries.get(namespace)
