@@ -60,6 +60,7 @@ describeWith(['postgres18'], 'tenants with row keys', ({ postgres18 }) => {
     expect((await app.inject({ method: 'POST', url: '/invoices', headers: as('acme') })).statusCode).toBe(200)
     expect(await titlesOf(app, 'acme')).toEqual(['of 42', 'new'])
     expect(await titlesOf(app, 'first')).toEqual(['of 1'])
+    expect((await app.tenancy.verify('acme')).checks.filter(({ ok }) => !ok)).toEqual([])
     await app.tenancy.update('acme', { identifier: 'renamed' })
     expect(await titlesOf(app, 'renamed')).toEqual(['of 42', 'new'])
     await app.tenancy.delete('renamed')
