@@ -2,7 +2,7 @@ import type { DatabaseServer } from './contracts/dialect.ts'
 import type { StrategyName } from './contracts/tenant.ts'
 import type { DoctorReport } from './contracts/verification.ts'
 import { isTenancyError, tenancyError } from './errors.ts'
-import { promises } from './isolation/promises.ts'
+import { promisesOf } from './isolation/promises.ts'
 
 /**
  * Looks at what tenants share and says what each strategy promises.
@@ -11,12 +11,13 @@ import { promises } from './isolation/promises.ts'
 export async function diagnose(
   { inspect }: Pick<DatabaseServer, 'inspect'>,
   strategies: readonly StrategyName[],
+  config: { readonly tenantRoles?: boolean | undefined } = {},
 ): Promise<DoctorReport> {
   try {
     const { rules, findings } = await inspect()
     return Object.freeze({
       ok: findings.every(({ severity }) => severity !== 'error'),
-      promises: strategies.map((name) => promises[name]),
+      promises: promisesOf(strategies, config),
       rules,
       findings,
     })

@@ -215,7 +215,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
 
     async doctor() {
       await start()
-      return diagnose(server, strategy.needs)
+      return diagnose(server, strategy.needs, config)
     },
 
     async run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T> {

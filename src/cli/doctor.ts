@@ -59,7 +59,7 @@ async function examine(environment: Environment): Promise<DoctorReport> {
   const { strategy } = configuredStrategy(config, server.capabilities)
   try {
     await server.open()
-    return await diagnose(server, strategy.needs)
+    return await diagnose(server, strategy.needs, config)
   } catch (error) {
     // The start is refused for a rule: that is what was found out.
     if (!isTenancyError(error, 'TENANCY_ERR_RLS_BYPASSED')) throw error

@@ -9,9 +9,16 @@ const guarded: Readonly<Record<StrategyName, string>> = {
   prefix: 'names written into every statement',
 }
 
-/** The promise of each strategy. */
-export const promises: Readonly<Record<StrategyName, CellPromise>> = Object.freeze(
-  Object.fromEntries(
-    Object.entries(guarded).map(([strategy, by]) => [strategy, Object.freeze({ strategy, level: 'guarded', by })]),
-  ) as Record<StrategyName, CellPromise>,
-)
+/** The promise of each of these strategies. `tenantRoles`: each tenant under `schema` has a role of its own. */
+export function promisesOf(
+  strategies: readonly StrategyName[],
+  { tenantRoles = false }: { readonly tenantRoles?: boolean | undefined } = {},
+): readonly CellPromise[] {
+  return strategies.map((strategy) => {
+    const walled = strategy === 'schema' && tenantRoles
+    const by = walled
+      ? `${guarded[strategy]}; the server’s rights: each statement runs as the tenant’s role`
+      : guarded[strategy]
+    return Object.freeze({ strategy, level: walled ? 'walled' : 'guarded', by })
+  })
+}

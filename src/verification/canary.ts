@@ -97,6 +97,21 @@ export function namespaceAttempts(canary: string, { quoteName }: SqlProfile, wri
   ]
 }
 
+/** What is tried where the database itself refuses SQL that spells the tenant's name, `full`: who has no tenant has nothing. */
+export function wallAttempts(full: string): readonly Attempt[] {
+  const statements = {
+    read: `select 1 from ${full}`,
+    update: `update ${full} set parent = null`,
+    delete: `delete from ${full}`,
+  }
+  return Object.entries(statements).map(([verb, statement]) => ({
+    who: 'no tenant',
+    what: `${verb} by its full name`,
+    statements: [statement],
+    expected: ['not allowed'],
+  }))
+}
+
 /** Tries one after the other; `run` undoes what it did. */
 export async function tryAll(
   attempts: readonly Attempt[],

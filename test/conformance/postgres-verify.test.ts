@@ -8,9 +8,18 @@ import { type NamespaceTrial, verifyNamespace } from '../../src/dialects/postgre
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { rlsStrategy } from '../../src/isolation/rls.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
+import { diagnose } from '../../src/doctor.ts'
 import { withPort } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
-import { asSuperuser, open, placedScope, provisionScope, sharedSchemas, testServer } from '../support/database.ts'
+import {
+  asSuperuser,
+  baselineDatabase,
+  open,
+  placedScope,
+  provisionScope,
+  sharedSchemas,
+  testServer,
+} from '../support/database.ts'
 import { ITEMS, migrationOf } from '../support/rls.ts'
 import { databaseHost, type DatabaseHost } from '../support/tenant-databases.ts'
 
@@ -375,6 +384,31 @@ for (const name of ['postgres15', 'postgres18'] as const) {
           [String(names[1]), '__tenancy_canary_mine'].toSorted(),
         )
       })
+    })
+  })
+}
+
+for (const name of ['postgres15', 'postgres18'] as const) {
+  describeWith([name], `[W52] verify and doctor with a role per tenant on ${name}`, (servers) => {
+    it('are green behind the wall, and red when it has a hole', async () => {
+      const database = await baselineDatabase(servers[name].url, { tenantRoles: true })
+      const server = testServer(database, { shared: { ...sharedSchemas, tenantRoles: true } })
+      await server.open()
+      const scope = placedScope(namespaceStrategy('schema'))
+      await migrateNamespace({ server, scope, migrations: [migrationOf('create table items (id int primary key)')] })
+      const failed = async () => (await server.verify(scope)).checks.filter(({ ok }) => !ok).map((check) => check.name)
+      expect(await failed()).toEqual([])
+      const report = await diagnose(server, ['schema'], { tenantRoles: true })
+      expect(report.findings.filter(({ severity }) => severity === 'error')).toEqual([])
+      expect(report.promises).toMatchObject([{ strategy: 'schema', level: 'walled' }])
+      const admin = (text: string) => asSuperuser(database, (client) => client.query(text))
+      await admin(
+        `grant usage on schema ${scope.namespace} to ${database.appRole};
+         alter default privileges for role ${database.ownerRole} in schema ${scope.namespace} grant select, update, delete on tables to ${database.appRole}`,
+      )
+      expect(await failed()).toEqual(['read', 'update', 'delete'].map((verb) => `no tenant: ${verb} by its full name`))
+      await server.close()
+      await database.drop()
     })
   })
 }

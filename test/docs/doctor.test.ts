@@ -2,7 +2,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { promises } from '../../src/isolation/promises.ts'
+import { strategyNames } from '../../src/contracts/tenant.ts'
+import { promisesOf } from '../../src/isolation/promises.ts'
 import { rules } from '../../src/verification/rules.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -39,11 +40,19 @@ test('every rule says what must hold and what to do', () => {
 })
 
 test('docs/isolation.md promises what the code promises', () => {
-  const rows = Array.from(
-    page('isolation.md').matchAll(/^\| `(\w+)`(?: \(default\))? \| .+ \| (guarded|walled)[^|]*\|$/gm),
-    ([, strategy = '', level]) => [strategy, level],
+  const table = /^\| `(\w+)`( with `tenantRoles`| \(default\))? \| .+ \| \**(guarded|walled)\** \|$/gm
+  const rows = Array.from(page('isolation.md').matchAll(table), ([, strategy = '', how = '', level]) => [
+    strategy,
+    how.includes('Roles'),
+    level,
+  ])
+  const promised = [false, true].flatMap((tenantRoles) =>
+    promisesOf(strategyNames, { tenantRoles }).map(({ strategy, level }) => [
+      strategy,
+      tenantRoles && strategy === 'schema',
+      level,
+    ]),
   )
-  const promised = Object.values(promises).map(({ strategy, level }) => [strategy, level])
   expect(rows).toEqual(expect.arrayContaining(promised))
-  expect(rows.filter(([strategy]) => strategy !== 'hybrid')).toHaveLength(promised.length)
+  expect(rows).toHaveLength(strategyNames.length + 1)
 })

@@ -56,8 +56,6 @@ const REFUSALS: Readonly<Record<string, Outcome>> = {
   '3F000': 'not found',
   '42501': 'not allowed',
   '23503': 'refers to nothing',
-  // With roles of tenants: one who does not exist has none to become, and nothing of theirs was sent.
-  '22023': 'not found',
 }
 
 /** What came of it. Not to be able to tell is an error. */

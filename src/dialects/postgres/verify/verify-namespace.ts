@@ -10,6 +10,7 @@ import {
   type Outcome,
   strangerTo,
   tryAll,
+  wallAttempts,
 } from '../../../verification/canary.ts'
 import { check, report } from '../../../verification/report.ts'
 import { pass, undone } from '../../../verification/trial.ts'
@@ -69,8 +70,9 @@ export async function verifyNamespace(trial: NamespaceTrial): Promise<VerifyRepo
     const attempts = namespaceAttempts(canary, postgresProfile, layout.written).filter(
       ({ who }) => who !== 'another tenant' || scope.strategy !== 'database',
     )
+    const wall = layout.role === undefined ? [] : wallAttempts(tenantName(canary, layout.naming, postgresProfile))
     const stranger = strangerTo(scope)
-    const tried = await tryAll(attempts, (attempt) => run(trial, stranger, attempt))
+    const tried = await tryAll([...attempts, ...wall], (attempt) => run(trial, stranger, attempt))
     return report([...catalogue, sent, ...tried], found.missing)
   } finally {
     await inside((query) => query(`drop table if exists ${tenantName(canary, layout.naming, postgresProfile)}`))
@@ -150,11 +152,21 @@ async function run({ server, scope, unscoped }: NamespaceTrial, stranger: Scope,
     )
   }
   const as = who === 'another tenant' ? stranger : scope
-  if (alone) return outcomeOf(() => outcomeOn(server.client(as, pass), statements))
+  const outcomeAs = (work: () => Promise<Outcome>) =>
+    outcomeOf(work).catch((error: unknown) => {
+      if (as !== stranger || !isNoRole(error)) throw error
+      return 'not found' as const
+    })
+  if (alone) return outcomeAs(() => outcomeOn(server.client(as, pass), statements))
   const transaction = server.lazyTransaction(as, pass)
   try {
-    return await outcomeOf(() => outcomeOn(transaction.client, statements))
+    return await outcomeAs(() => outcomeOn(transaction.client, statements))
   } finally {
     await transaction.rollback()
   }
+}
+
+/** Where each tenant has a role, one that does not exist cannot become its own: nothing of it is run. */
+function isNoRole(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === '22023'
 }
