@@ -97,6 +97,7 @@ describeWith(['postgres15', 'postgres18', 'pgbouncer18'], 'tenants on two Postgr
       for (const { identifier, server } of tenants) {
         expect(await get(app, identifier, '/notes')).toEqual([`of-${identifier}`])
         expect(await get(app, identifier, '/where')).toEqual([ports[server], ports[server]])
+        expect(await app.tenancy.verify(identifier)).toMatchObject({ ok: true })
       }
       if (isolationStrategy !== 'rls') {
         for (const { placement } of made) {
