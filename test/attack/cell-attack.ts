@@ -1,13 +1,11 @@
 import { eq, sql } from 'drizzle-orm'
 import { currentContext, runInContext, TenancyContext } from '../../src/context.ts'
-import type { Guard } from '../../src/contracts/dialect.ts'
-import type { Scope } from '../../src/contracts/isolation.ts'
-import { tenancyError } from '../../src/errors.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import type { Cell, Db, OpenCell } from '../matrix/cell.ts'
 import { migrationOf, scopeOf } from '../matrix/suite.ts'
 import { open } from '../support/database.ts'
 import { AUTHOR, type CellAttacker, type CellAttempt, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
+import { contextOf, guardOf, NOBODY } from './cell-context.ts'
 import { operationsOf } from './cell-operations.ts'
 import { Ledger } from './ledger.ts'
 import { codeOf } from './operation.ts'
@@ -118,7 +116,7 @@ async function attempt(
     request: () => {
       const { client, commit, rollback } = options.opened.server.lazyTransaction(
         attacker.scope,
-        guardOf(options, attacker.scope),
+        options.guarded === false ? open : guardOf(attacker.scope),
       )
       return { db: options.opened.drizzle(client), commit, rollback }
     },
@@ -164,7 +162,7 @@ async function provision(options: CellAttackOptions, number: number): Promise<Ce
   const { cell, opened } = options
   const marker = `m${number}`
   const scope = scopeOf(cell)
-  const guard = guardOf(options, scope)
+  const guard = options.guarded === false ? open : guardOf(scope)
   await migrateNamespace({ server: opened.server, scope, migrations: [migrationOf(opened.statements)] })
   const db = opened.drizzle(opened.server.client(scope, guard))
   const { authors, books } = opened.model
@@ -242,25 +240,6 @@ function byWeight(operations: readonly CellOperation[]): (numbers: Random) => Ce
     if (due !== undefined) return due
     let rest = (numbers.below(1_000_000) / 1_000_000) * total
     return operations.find(({ weight }) => (rest -= weight) < 0) ?? (operations[0] as CellOperation)
-  }
-}
-
-/** What a context needs of the product; nothing here asks for the current tenant's database. */
-const NOBODY = { databaseOf: () => ({}), run: () => Promise.reject(new Error('not here')) }
-
-/** Where a request of this tenant runs. */
-function contextOf({ tenantId }: Scope): TenancyContext {
-  return new TenancyContext(NOBODY, { id: tenantId } as never)
-}
-
-/** The product's own rule: a database works for its tenant, and outside of any. */
-function guardOf({ guarded = true }: CellAttackOptions, { tenantId }: Scope): Guard {
-  if (!guarded) return open
-  return (moment) => {
-    const current = currentContext()?.tenant
-    if (moment !== 'send' && current !== undefined && current.id !== tenantId) {
-      throw tenancyError('TENANCY_ERR_TENANT_MISMATCH')
-    }
   }
 }
 

@@ -1,13 +1,13 @@
 import { eq, like, sql } from 'drizzle-orm'
 import type { Book, Cell, OpenCell } from '../matrix/cell.ts'
-import { AUTHOR, type CellAttempt, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
+import { AUTHOR, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
 import { cellRequests } from './cell-requests.ts'
+import { cellStrangers } from './cell-strangers.ts'
 import { insert, titles, Undo, undone } from './cell-steps.ts'
-import { codeOf } from './operation.ts'
 
 /** What can be done to a cell. */
 export function operationsOf({ cell, opened }: { cell: Cell; opened: OpenCell }): readonly CellOperation[] {
-  return [...cellOperations, ...cellRequests, unqualified(cell)].filter(
+  return [...cellOperations, ...cellStrangers, ...cellRequests, unqualified(cell)].filter(
     ({ needs, possible }) => (needs === undefined || cell.features.includes(needs)) && possible?.(opened) !== false,
   )
 }
@@ -27,20 +27,6 @@ function unqualified({ unqualified: whose }: Cell): CellOperation {
     ...(whose === 'nobody' && { fails: true }),
     run: async (at) => at.saw((await at.opened.rows(at.db, query)) as { title: unknown }[], SEEDED_IDS.length),
   }
-}
-
-/** What is somebody else's works nowhere but with them: refused here, or their own rows where nothing guards. */
-async function foreign(
-  at: CellAttempt,
-  work: () => PromiseLike<readonly { readonly title: unknown }[]>,
-): Promise<void> {
-  const outcome = await (async () => work())().catch((error: unknown) => error)
-  if (Array.isArray(outcome)) at.saw(outcome as { title: unknown }[], 1, at.stranger)
-  const refused = codeOf(outcome) === 'TENANCY_ERR_TENANT_MISMATCH'
-  const mustBe = at.guarded && at.stranger.marker !== at.marker
-  if (refused !== mustBe && (refused || Array.isArray(outcome)))
-    at.report(refused ? 'it was refused' : 'it was not refused')
-  if (!refused && !Array.isArray(outcome)) throw outcome
 }
 
 /** What tenants do to each other when nobody means it, and when somebody does. */
@@ -140,43 +126,6 @@ const cellOperations: readonly CellOperation[] = [
       const { books } = at.opened.model
       const query = sql`select ${books.title} as title from ${books} where ${books.id} = ${at.random.pick(SEEDED_IDS)}`
       at.saw((await at.opened.rows(at.db, query)) as { title: unknown }[], 1)
-    },
-  },
-  {
-    name: 'somebody else’s prepared query',
-    weight: 4,
-    run: async (at) => {
-      await foreign(at, () => at.stranger.prepared.execute({ id: SEEDED_IDS[0] as number }))
-      const rows = await at.outside(() => at.stranger.prepared.execute({ id: SEEDED_IDS[0] as number }))
-      at.saw(rows, 1, at.stranger)
-    },
-  },
-  {
-    name: 'somebody else’s builder, awaited here',
-    weight: 3,
-    run: async (at) => {
-      const built = titles(at, at.stranger.db)
-      at.saw(await titles(at, at.db), SEEDED_IDS.length)
-      await foreign(at, () => built)
-      const whole = titles(at, at.stranger.db)
-      at.saw(await at.as(at.stranger, async () => whole), SEEDED_IDS.length, at.stranger)
-    },
-  },
-  {
-    name: 'somebody else’s transaction',
-    weight: 2,
-    run: (at) => foreign(at, () => at.stranger.db.transaction(async (tx) => titles(at, tx))),
-  },
-  {
-    name: 'two tenants at once',
-    weight: 3,
-    run: async (at) => {
-      const [mine, theirs] = await Promise.all([
-        titles(at, at.db),
-        at.as(at.stranger, async () => titles(at, at.stranger.db)),
-      ])
-      at.saw(mine, SEEDED_IDS.length)
-      at.saw(theirs, SEEDED_IDS.length, at.stranger)
     },
   },
   {
