@@ -1,4 +1,5 @@
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -56,6 +57,24 @@ describe('[W8] the file of a tenant', () => {
     expect(statSync(dirname(ownFile(files, scope))).mode & 0o777).toBe(0o700)
     expect(readFileSync(ownFile(files, scope)).subarray(18, 20)).toEqual(Buffer.from([2, 2]))
   })
+
+  it.each([['-wal'], ['-wal', '-shm'], ['-journal']])(
+    'is made anew where %j of another tenant lie about under its name',
+    async (...suffixes) => {
+      const files = await start()
+      const other = await newTenant(files, 'database', statements)
+      for (let id = 1; id <= 50; id++) await rawClient(files, other).execute(insert(id, 'of another'))
+      const scope = sqliteScope('database')
+      for (const suffix of suffixes) {
+        const from = ownFile(files, other) + (suffix === '-journal' ? '' : suffix)
+        copyFileSync(from, ownFile(files, scope) + suffix)
+      }
+      await migrate(files, scope)
+      expect(await textsOf(rawClient(files, scope))).toEqual([])
+      await rawClient(files, scope).execute(insert(1, 'own'))
+      expect(await textsOf(rawClient(files, scope))).toEqual(['own'])
+    },
+  )
 
   it.each(['app', '../app', 'app.db', `t${'0'.repeat(24)}/`, `T${'0'.repeat(25)}`, `t${'0'.repeat(25)}\n`, ''])(
     'a namespace %j opens, makes and destroys nothing',
@@ -322,7 +341,7 @@ describe('destroy', () => {
 
 describe('open files', () => {
   it('300 tenants in turn, and all at once, never have more open than the budget', async () => {
-    const files = await start({ maxOpenFiles: 5 })
+    const files = await start({ maxOpenFiles: 5, poolTimeout: 100 })
     const scopes: Scope[] = []
     const look = () => expect(files.server.stats()['tenants']?.total).toBeLessThanOrEqual(5)
     for (let i = 0; i < 300; i++) {

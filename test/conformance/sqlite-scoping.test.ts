@@ -288,6 +288,26 @@ describe.each(['database', 'prefix'] as const)('%s on SQLite', (strategy) => {
     expect(batched?.rows).toMatchObject([{ a: 6 }])
   })
 
+  it('parameters that are missing or have names do not end the process, as libsql would', async () => {
+    const client = rawClient(files, scope)
+    for (const given of [
+      'select ? as a',
+      { sql: 'select ? as a' },
+      ['select ? as a'],
+      { sql: 'select ? as a', args: [] },
+    ]) {
+      expect((await client.execute(given)).rows).toEqual([{ a: null }])
+      expect((await client.batch([given]))[0]?.rows).toEqual([{ a: null }])
+    }
+    expect(await a.all(sql.raw('select ? as a'))).toEqual([{ a: null }])
+    for (const args of [{}, { a: 1 }, { 1: 1 }, 'text', 1, null]) {
+      expect(await codeOf(() => client.execute({ sql: 'select ? as a', args }))).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+      const transaction = await client.transaction('write')
+      expect(await codeOf(() => transaction.execute('select ? as a', args))).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+      await transaction.rollback()
+    }
+  })
+
   it('the catalogue, which tells of all tenants, is read only where there is one tenant', async () => {
     for (const table of [
       'sqlite_master',

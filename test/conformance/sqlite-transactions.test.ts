@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import {
   enterContext,
   runInContext,
@@ -56,7 +56,9 @@ describe.each(['database', 'prefix'] as const)('transactions of %s on SQLite', (
   })
 
   it('[W61] fifty concurrent transactions, half of them undone, are one after the other', async () => {
-    const db = dbOf(files, scope)
+    const patient = await openSqlite({ poolTimeout: 60 }, files)
+    onTestFinished(() => patient.close())
+    const db = dbOf(patient, scope)
     let inside = 0
     const work = Array.from({ length: 50 }, (_, i) =>
       db

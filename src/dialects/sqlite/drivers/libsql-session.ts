@@ -54,7 +54,7 @@ function handOver(session: LibsqlSession, given: Given, more?: unknown): Prepare
   const [sql, args] = partsOf(given, more)
   if (typeof sql !== 'string') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a statement without text'])
   const { kind, text } = session.prepare(sql)
-  return { kind, sql: text, ...(args === undefined ? {} : { args: copyOf(args) }) }
+  return { kind, sql: text, args: parametersOf(args) }
 }
 
 function partsOf(given: Given, more: unknown): readonly [sql: unknown, args: unknown] {
@@ -62,7 +62,9 @@ function partsOf(given: Given, more: unknown): readonly [sql: unknown, args: unk
   return 'sql' in given ? [given.sql, given.args] : [given[0], given[1]]
 }
 
-function copyOf(args: unknown): unknown {
-  if (Array.isArray(args)) return [...(args as unknown[])]
-  return typeof args === 'object' && args !== null ? { ...args } : args
+/** Where a `?` gets no array, libsql does not fail but ends the process. Names are for parameters that are refused anyway. */
+function parametersOf(args: unknown): readonly unknown[] {
+  if (args === undefined) return []
+  if (!Array.isArray(args)) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['parameters that are no array'])
+  return [...(args as unknown[])]
 }
