@@ -1,6 +1,6 @@
 import { eq, like, sql } from 'drizzle-orm'
 import type { Book, Cell, OpenCell } from '../matrix/cell.ts'
-import { AUTHOR, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
+import { AUTHOR, type CellAttempt, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
 import { cellRequests } from './cell-requests.ts'
 import { cellStrangers } from './cell-strangers.ts'
 import { insert, titles, Undo, undone } from './cell-steps.ts'
