@@ -73,6 +73,11 @@ it('reads grants', () => {
   expect(breachesOf(`GRANT SELECT ON *.* ${account}`)).toHaveLength(1)
   expect(breachesOf(`GRANT FILE, SUPER ON *.* ${account}`)).toEqual(['it has FILE, SUPER on all databases'])
   expect(breachesOf(`GRANT SELECT ON \`mysql\`.* ${account}`)).toHaveLength(1)
+  for (const what of ['FUNCTION `t1`.`f`', '`t1`.*']) {
+    expect(breachesOf(`GRANT EXECUTE ON ${what} ${account}`)).toEqual([
+      expect.stringContaining('it can run stored functions on `t1`.'),
+    ])
+  }
   expect(breachesOf('GRANT USAGE ON *.* TO `app`@`%` WITH GRANT OPTION')).toEqual(['it can grant its rights to others'])
 })
 
