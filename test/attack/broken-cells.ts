@@ -10,11 +10,11 @@ import { parseMysqlUrl } from '../../src/dialects/mysql/drivers/mysql-url.ts'
 import { layoutOf as mysqlLayoutOf } from '../../src/dialects/mysql/layout.ts'
 import { mysqlProfile } from '../../src/dialects/mysql/profile.ts'
 import { type ConnectionSource, openPool as openPgPool } from '../../src/dialects/postgres/drivers/pg-pool.ts'
-import { scopedQueries, wireScope } from '../../src/dialects/postgres/drivers/pg-scoped-query.ts'
+import { scopedQueries, silentScope, wireScope } from '../../src/dialects/postgres/drivers/pg-scoped-query.ts'
 import { openTenantDatabases } from '../../src/dialects/postgres/drivers/pg-tenant-databases.ts'
 import { tenantPool as pgTenantPool } from '../../src/dialects/postgres/drivers/pg-tenant-pool.ts'
 import type { PgModule } from '../../src/dialects/postgres/drivers/pg-types.ts'
-import { layoutOf as pgLayoutOf } from '../../src/dialects/postgres/layout.ts'
+import { type LayoutOptions, layoutOf as pgLayoutOf } from '../../src/dialects/postgres/layout.ts'
 import { postgresProfile } from '../../src/dialects/postgres/profile.ts'
 import { scopeSql } from '../../src/dialects/postgres/scope-sql.ts'
 import { connect } from '../../src/dialects/sqlite/drivers/libsql-connection.ts'
@@ -60,20 +60,34 @@ export const mysqlTextOfTheFirst: OpenBrokenCell = (url) => {
 }
 
 /** The same on PostgreSQL, for a prefix. */
-export const pgTextOfTheFirst: OpenBrokenCell = (url) => {
+export const pgTextOfTheFirst: OpenBrokenCell = (url) => textOfTheFirst(url, sharedSchemas)
+
+/** The same for schemas whose names are written out. */
+export const pgQualifierOfTheFirst: OpenBrokenCell = (url) =>
+  textOfTheFirst(url, { ...sharedSchemas, schemaScoping: 'qualified' })
+
+function textOfTheFirst(url: string, options: LayoutOptions): BrokenCell {
   const pool = openPgPool(pgModule, 10_000, { connectionString: url, max: 5, maxLifetimeSeconds: 3600 })
   const scopeText = firstWins(createTextScoper(postgresProfile))
   return {
-    clientOf: (scope) => pgClient(pool, scope, (text) => scopeText(text, pgLayoutOf(scope, sharedSchemas).naming)),
+    clientOf(scope) {
+      const { naming } = pgLayoutOf(scope, options)
+      return pgClient(pool, scope, { options, scopeText: (text) => scopeText(text, naming) })
+    },
     close: () => pool.end(0),
   }
 }
 
 /** A scope that is made once and taken for all: for a schema, or rows told apart by policies. */
-export const pgScopeOfTheFirst: OpenBrokenCell = (url) => {
+export const pgScopeOfTheFirst: OpenBrokenCell = (url) => scopeOfTheFirst(url, sharedSchemas)
+
+/** The same with its role. */
+export const pgRoleOfTheFirst: OpenBrokenCell = (url) => scopeOfTheFirst(url, { ...sharedSchemas, tenantRoles: true })
+
+function scopeOfTheFirst(url: string, options: LayoutOptions): BrokenCell {
   const pool = openPgPool(pgModule, 10_000, { connectionString: url, max: 5, maxLifetimeSeconds: 3600 })
   let first: Scope | undefined
-  return { clientOf: (scope) => pgClient(pool, (first ??= scope)), close: () => pool.end(0) }
+  return { clientOf: (scope) => pgClient(pool, (first ??= scope), { options }), close: () => pool.end(0) }
 }
 
 /** Connections are kept under one key, with the path of the database that they lead to. */
@@ -125,10 +139,21 @@ export const sqliteTextOfTheFirst: OpenBrokenCell = (folder) => {
 
 const libsql = createClient as unknown as CreateLibsqlClient
 
-function pgClient(source: ConnectionSource, scope: Scope, scopeText = (text: string) => text): object {
+interface PgClientOptions {
+  readonly options?: LayoutOptions
+  readonly scopeText?: (text: string) => string
+}
+
+function pgClient(
+  source: ConnectionSource,
+  scope: Scope,
+  { options = sharedSchemas, scopeText = (text) => text }: PgClientOptions = {},
+): object {
+  const layout = pgLayoutOf(scope, options)
+  const silent = options.schemaScoping === 'qualified'
   return pgTenantPool(source, {
     queries: scopedQueries(pgModule),
-    scope: wireScope(pgModule, scopeSql(scope, pgLayoutOf(scope, sharedSchemas))),
+    scope: silent ? silentScope : wireScope(pgModule, scopeSql(scope, layout)),
     scopeText,
     guard: open,
     pooled: false,

@@ -1,11 +1,20 @@
 import { describe } from 'vitest'
 import { pgCell, pgVariants } from '../matrix/postgres-cells.ts'
 import { describeWith } from '../servers/suite.ts'
-import { type OpenBrokenCell, pgDatabaseOfTheFirst, pgScopeOfTheFirst, pgTextOfTheFirst } from './broken-cells.ts'
+import {
+  type OpenBrokenCell,
+  pgDatabaseOfTheFirst,
+  pgQualifierOfTheFirst,
+  pgRoleOfTheFirst,
+  pgScopeOfTheFirst,
+  pgTextOfTheFirst,
+} from './broken-cells.ts'
 import { attackSuite } from './cell-suite.ts'
 
 const broken: Readonly<Record<string, Readonly<Record<string, OpenBrokenCell>>>> = {
   schema: { 'a scope that is made once': pgScopeOfTheFirst },
+  'schema, tenantRoles': { 'a role that is made once': pgRoleOfTheFirst },
+  'schema, qualified': { 'texts remembered without their tenant': pgQualifierOfTheFirst },
   rls: { 'a scope that is made once': pgScopeOfTheFirst },
   prefix: { 'texts remembered without their tenant': pgTextOfTheFirst },
   database: { 'connections kept without their database': pgDatabaseOfTheFirst },
