@@ -60,6 +60,7 @@ function openServer(config: TenancyConfig, onStatement: ((text: string) => void)
       poolTimeout: config.databasePoolTimeout,
       poolRecycle: config.databasePoolRecycle,
       closeTimeout: config.closeTimeoutSeconds,
+      sharedTables,
       registrySchema: config.registrySchema,
       onStatement,
     })

@@ -24,6 +24,8 @@ export interface OpenSharedCell {
   another(options?: { sharedTables?: Partial<SharedTables> }): Promise<DatabaseServer>
   /** Statements past all guards, as whoever owns the database. */
   asOwner(...statements: readonly string[]): Promise<readonly Record<string, unknown>[]>
+  /** The serving account, as GRANT names it, where tests need it. */
+  readonly account?: string
   /** The owner's own way in, where there is a server. */
   readonly url?: string
   close(): Promise<void>

@@ -1,18 +1,23 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
 import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
+import type { SharedTables } from '../../contracts/shared-tables.ts'
 import { tenancyError } from '../../errors.ts'
+import { prefixedName } from '../../sql/naming.ts'
 import { tenantName } from '../../sql/scoped-text.ts'
 import { grantRows } from './grants.ts'
 import { type Layout, layoutOf } from './layout.ts'
 import { databaseExists, dropObjects, isEmpty, objectsOf } from './objects.ts'
 import { mysqlProfile } from './profile.ts'
 import { quoteText } from './quote.ts'
+import { refuseMisuse } from './shared/misuse.ts'
 
 /** Named like Drizzle's own journal table. */
 const LEDGER = '__drizzle_migrations'
 /** Seconds to wait for whoever else works on a namespace; a migration may copy a large table. */
 const LOCK_WAIT = 3600
+/** Longest name of a lock. */
+const LONGEST_LOCK = 64
 
 /** What {@link openNamespaceSession} needs of the server. */
 export interface NamespaceRights {
@@ -20,9 +25,23 @@ export interface NamespaceRights {
   readonly servingAccount: string | undefined
   /** The database of prefixed tables. */
   readonly shared: string | undefined
+  /** Tables that all tenants use. */
+  readonly sharedTables?: SharedTables | undefined
 }
 
 type Query = AdminConnection['query']
+
+/** A place for tables with a ledger of its own. */
+export interface Place {
+  readonly layout: Layout
+  /** What the ledger is marked with, so that one made by somebody else is never taken for it. */
+  readonly mark: string
+  /** What errors call it. */
+  readonly name: string
+  /** Rights of the serving account, before the ledger is made. */
+  grant(): Promise<void>
+  seal(): Promise<void>
+}
 
 /** A session, and the way back. */
 export interface OpenNamespace {
@@ -34,11 +53,11 @@ export interface OpenNamespace {
 /** Runs `work` while nobody else makes, migrates or destroys the same. The lock is this connection's and dies with it. */
 export async function locked<T>(
   query: Query,
-  { namespace }: Scope,
+  { namespace }: Pick<Scope, 'namespace'>,
   work: () => Promise<T>,
   waitSeconds = LOCK_WAIT,
 ): Promise<T> {
-  const name = `fastify-tenancy:${namespace}`
+  const name = prefixedName('fastify-tenancy:', namespace, LONGEST_LOCK)
   const [answer] = await query<{ got: unknown }>('select get_lock(?, ?) as got', [name, waitSeconds])
   if (Number(answer?.got) !== 1) throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
   try {
@@ -48,9 +67,23 @@ export async function locked<T>(
   }
 }
 
-/** Opens one namespace under its lock. Each statement of it is final once it ran: DDL commits. */
+/** Opens one namespace, for who has its lock. */
 export function openNamespaceSession(query: Query, scope: Scope, rights: NamespaceRights): OpenNamespace {
   const layout = layoutOf(scope, rights.shared)
+  return openPlace(query, {
+    layout,
+    mark: tenantMark(scope),
+    name: scope.namespace,
+    grant: () => grantRows(query, layout, rights.servingAccount),
+    async seal() {
+      if (rights.sharedTables !== undefined) await refuseMisuse(query, layout, rights.sharedTables)
+    },
+  })
+}
+
+/** Opens a place, for who has its lock. Each statement of it is final once it ran: DDL commits. */
+export function openPlace(query: Query, place: Place): OpenNamespace {
+  const { layout } = place
   const ledger = tenantName(LEDGER, layout.naming, mysqlProfile)
   let madeDatabase = false
   let madeLedger = false
@@ -59,17 +92,17 @@ export function openNamespaceSession(query: Query, scope: Scope, rights: Namespa
     transactional: false,
 
     async ensure() {
-      if (await isMade(query, scope, layout)) return false
+      if (await isMade(query, place)) return false
       if (layout.own && !(await databaseExists(query, layout.database))) {
         await query(`create database ${mysqlProfile.quoteName(layout.database)} character set utf8mb4`)
         madeDatabase = true
       }
-      await grantRows(query, layout, rights.servingAccount)
+      await place.grant()
       // Last and in one statement with its mark: what a crash leaves before it is empty, and taken up again.
       await query(
         `create table ${ledger} (id bigint unsigned not null auto_increment primary key, hash varchar(255) not null unique,
           created_at bigint, name text, applied_at timestamp not null default current_timestamp, statements int)
-          engine = InnoDB character set utf8mb4 comment = ${quoteText(tenantMark(scope))}`,
+          engine = InnoDB character set utf8mb4 comment = ${quoteText(place.mark)}`,
       )
       madeLedger = true
       return true
@@ -93,7 +126,7 @@ export function openNamespaceSession(query: Query, scope: Scope, rights: Namespa
       )
     },
 
-    async seal() {},
+    seal: place.seal,
   } satisfies NamespaceSession)
 
   const undo = async () => {
@@ -123,14 +156,14 @@ export async function markOf(query: Query, layout: Layout): Promise<string | und
 }
 
 /**
- * True when the namespace was made for this tenant; false when there is nothing yet, or what a crash left empty.
+ * True when the place was made for this purpose; false when there is nothing yet, or what a crash left empty.
  * @throws TENANCY_ERR_NAMESPACE_EXISTS
  */
-async function isMade(query: Query, scope: Scope, layout: Layout): Promise<boolean> {
+async function isMade(query: Query, { layout, mark: own, name }: Place): Promise<boolean> {
   if (layout.own && !(await databaseExists(query, layout.database))) return false
   const mark = await markOf(query, layout)
-  if (mark === tenantMark(scope)) return true
+  if (mark === own) return true
   const left = layout.own ? !(await isEmpty(query, layout)) : (await objectsOf(query, layout)).length > 0
-  if (mark !== undefined || left) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [scope.namespace])
+  if (mark !== undefined || left) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [name])
   return false
 }

@@ -150,10 +150,20 @@ export class Reader {
     if (first === undefined || target?.name === undefined || !means || shared?.knows(target.name) !== true) {
       return void this.object()
     }
-    const name = shared.reference(target.name)
     this.#at += qualified ? 3 : 1
+    const name = shared.reference(target.name, this.#changesRows(first.depth))
     if (this.word() === '.') this.refuse()
     this.edits.push({ start: first.start, end: target.end, write: () => name })
+  }
+
+  /** Whether the foreign key that goes on here says CASCADE or SET behind ON DELETE or ON UPDATE. */
+  #changesRows(depth: number): boolean {
+    for (let at = 0; ; at++) {
+      const lexeme = this.peek(at)
+      if (lexeme === undefined || lexeme.depth < depth || (lexeme.depth === depth && lexeme.word === ',')) return false
+      if (lexeme.word !== 'on' || !['delete', 'update'].includes(this.word(at + 1))) continue
+      if (['cascade', 'set'].includes(this.word(at + 2))) return true
+    }
   }
 
   /** A table that this statement knows by its own name from here on. */

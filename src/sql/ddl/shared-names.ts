@@ -10,13 +10,19 @@ export interface SharedNames {
   knows(name: string): boolean
   /**
    * The full name behind REFERENCES.
-   * @throws DdlRefusal for another spelling than the configured one
+   * @param changes whether the key changes rows when what it refers to changes or goes
+   * @throws DdlRefusal for another spelling than the configured one, and for such a key to what tenants may write
    */
-  reference(name: string): string
+  reference(name: string, changes?: boolean): string
   /** What may stand before the name and means the same. */
   readonly schema: string
   /** Why it cannot stand anywhere else. @throws DdlRefusal */
   refuse(name: string): never
+}
+
+/** Why a foreign key to a table that tenants write must not change rows. */
+export function carriedOn(parent: string): string {
+  return `tenants may write ${parent}, and a foreign key to it with CASCADE, SET NULL or SET DEFAULT would carry that on into rows of others; use NO ACTION or RESTRICT`
 }
 
 /** `naming` is what their full names look like. */
@@ -36,7 +42,11 @@ export function sharedNames(
   return Object.freeze({
     schema: shared.schema,
     knows: (name) => known.has(name.toLowerCase()),
-    reference: (name) => (exact.has(name) ? tenantName(name, naming, profile) : refuse(name)),
+    reference(name, changes = false) {
+      if (!exact.has(name)) refuse(name)
+      if (changes && shared.writable.includes(name)) throw new DdlRefusal(carriedOn(name))
+      return tenantName(name, naming, profile)
+    },
     refuse,
   } satisfies SharedNames)
 }

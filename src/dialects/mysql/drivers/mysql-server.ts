@@ -1,5 +1,6 @@
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
+import type { SharedTables } from '../../../contracts/shared-tables.ts'
 import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
@@ -12,6 +13,7 @@ import { layoutOf } from '../layout.ts'
 import { locked, openNamespaceSession } from '../namespace-session.ts'
 import { createDdlParser } from '../parse-ddl.ts'
 import { mysqlProfile } from '../profile.ts'
+import { sharedNamespace } from '../shared/namespace.ts'
 import { verifyScope } from '../verify/verify-scope.ts'
 import { adminConnection, inTransaction, onLease, queryOn } from './mysql-admin.ts'
 import { lazyTransaction } from './mysql-lazy-transaction.ts'
@@ -40,6 +42,8 @@ export interface MysqlServerOptions {
   readonly registrySchema: string
   /** What may be asked of this server; prefixed tables need a database. */
   readonly strategies: readonly StrategyName[]
+  /** Tables that all tenants use. Default none. */
+  readonly sharedTables?: SharedTables | undefined
   /** Told every statement of a tenant, without its parameters. */
   readonly onStatement: ((text: string) => void) | undefined
 }
@@ -98,6 +102,13 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
     textScoped,
     admin,
     registry: Object.freeze({ dialect: 'mysql', connection: admin }),
+    shared:
+      options.sharedTables &&
+      sharedNamespace(options.sharedTables, {
+        alone,
+        asServing: (text, parameters) => onLease(parts().serving, (lease) => queryOn(lease)(text, parameters)),
+        servingAccount: () => servingAccount,
+      }),
 
     async open() {
       assertDatabases(options)
@@ -125,10 +136,8 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
 
     inNamespace: (scope, work) =>
       alone(scope, async (query) => {
-        const namespace = openNamespaceSession(query, scope, {
-          servingAccount,
-          shared,
-        })
+        const { sharedTables } = options
+        const namespace = openNamespaceSession(query, scope, { servingAccount, shared, sharedTables })
         try {
           return await work(namespace.session)
         } catch (error) {
@@ -156,7 +165,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
         shared,
         registrySchema: options.registrySchema,
       }),
-    parseDdl: createDdlParser(shared),
+    parseDdl: createDdlParser(shared, options.sharedTables),
 
     async ping() {
       await onLease(parts().serving, (lease) => queryOn(lease)('select 1'))
@@ -202,7 +211,12 @@ async function accountOf(pool: Pool): Promise<string> {
 }
 
 /** Two databases would mean: prefixed tables are made in one and looked for in the other. */
-function assertDatabases({ url, adminUrl, strategies }: MysqlServerOptions): void {
+function assertDatabases({ url, adminUrl, strategies, sharedTables }: MysqlServerOptions): void {
+  if (sharedTables !== undefined && parseMysqlUrl(url).database?.toLowerCase() === sharedTables.schema.toLowerCase()) {
+    throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
+      '- sharedSchema: it is the database of databaseUrl. Use one of their own for shared tables.',
+    ])
+  }
   if (!strategies.includes('prefix')) return
   const [serving, admin] = [parseMysqlUrl(url).database, parseMysqlUrl(adminUrl).database]
   layoutOf(

@@ -1,6 +1,7 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
 import type { SharedTables } from '../../../contracts/shared-tables.ts'
 import { tenancyError } from '../../../errors.ts'
+import { carriedOn } from '../../../sql/ddl/shared-names.ts'
 import { prefixedName } from '../../../sql/naming.ts'
 import type { Layout } from '../layout.ts'
 import { postgresProfile } from '../profile.ts'
@@ -53,7 +54,5 @@ export async function refuseMisuse(
 
 /** A foreign key to a table that tenants write must not pass the change on. */
 export function changingKey(key: string, parent: string): Error {
-  return tenancyError('TENANCY_ERR_SHARED_TABLES', [
-    `tenants may write ${parent}, and the foreign key ${key} would carry that on into rows of others. Use ON DELETE and ON UPDATE NO ACTION or RESTRICT`,
-  ])
+  return tenancyError('TENANCY_ERR_SHARED_TABLES', [`the foreign key ${key}: ${carriedOn(parent)}`])
 }
