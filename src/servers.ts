@@ -86,6 +86,7 @@ function openServer(config: TenancyConfig, onStatement: ((text: string) => void)
       maxOpenFiles: Math.max(1, Math.floor(config.databaseMaxTenantConnections / 2)),
       poolTimeout: config.databasePoolTimeout,
       closeTimeout: config.closeTimeoutSeconds,
+      sharedTables,
       onStatement,
     })
   }

@@ -8,6 +8,9 @@ import { quotedNames } from './quoted-names.ts'
  */
 export const TENANT_TOKEN = '__tenant__'
 
+/** The same for tables that all tenants use, where a database has no schema for them. */
+export const SHARED_TOKEN = '__shared__'
+
 /** Writes a statement for one tenant: every `"__tenant__"."name"` becomes the tenant's own name. */
 export type TextScoper = (text: string, naming: Naming) => string
 

@@ -5,7 +5,7 @@ import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import { DdlRefusal } from '../../src/contracts/migrator.ts'
-import { parseDdl } from '../../src/dialects/sqlite/ddl.ts'
+import { createDdlParser } from '../../src/dialects/sqlite/ddl.ts'
 import { readStatement } from '../../src/dialects/sqlite/statement.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
 import { codeOf } from '../support/errors.ts'
@@ -73,7 +73,7 @@ describe.each(['database', 'prefix'] as const)('%s on SQLite', (strategy) => {
       `create virtual table f using fsdir`,
       `create view v as select * from \ufeffsecrets`,
     ]) {
-      expect(() => parseDdl(text).render(a), text).toThrow(DdlRefusal)
+      expect(() => createDdlParser()(text).render(a), text).toThrow(DdlRefusal)
     }
   })
 

@@ -1,7 +1,9 @@
 import { DdlRefusal, type DdlTemplate } from '../../contracts/migrator.ts'
+import type { SharedTables } from '../../contracts/shared-tables.ts'
 import { type Lexeme, lexemesOf } from '../../sql/ddl/lexemes.ts'
 import { type NamedDdl, parseNamedDdl } from '../../sql/ddl/named-ddl.ts'
-import { layoutOf } from './layout.ts'
+import { type SharedNames, sharedNames } from '../../sql/ddl/shared-names.ts'
+import { layoutOf, sharedNaming } from './layout.ts'
 import { LEDGER } from './ledger.ts'
 import { sqliteProfile } from './profile.ts'
 import { misread, outReach } from './reach.ts'
@@ -14,29 +16,39 @@ const REFUSED = new Set(['attach', 'detach', 'vacuum', 'temp', 'temporary'])
 const FOREIGN_KEYS = /^pragma (?:foreign_keys|defer_foreign_keys) = (?:on|off|0|1|true|false)$/
 
 /**
- * Reads a piece of the user's migrations, once. In a file of its own it runs as it is written; where tenants share a file
+ * Reads pieces of the user's migrations, each once. In a file of its own it runs as it is written; where tenants share a file
  * every name gets the tenant's prefix, and less is understood: triggers and virtual tables are refused there.
  * @throws DdlRefusal
  */
-export function parseDdl(statement: string): DdlTemplate {
-  const text = checked(statement)
-  let named: NamedDdl | undefined
-  return Object.freeze({
-    render(scope) {
-      const { own, naming } = layoutOf(scope)
-      if (own || text === '') return text
-      named ??= parsePrefixed(text)
-      return named.render(naming)
-    },
-  } satisfies DdlTemplate)
+export function createDdlParser(shared?: SharedTables): (statement: string) => DdlTemplate {
+  const names = sharedNames(shared, sharedNaming(shared?.schema ?? ''), sqliteProfile)
+  return function parseDdl(statement) {
+    const text = checked(statement)
+    let named: NamedDdl | undefined
+    return Object.freeze({
+      render(scope) {
+        const { own, naming } = layoutOf(scope)
+        if (own || text === '') return text
+        named ??= parsePrefixed(text, names)
+        return named.render(naming)
+      },
+    } satisfies DdlTemplate)
+  }
 }
 
-function parsePrefixed(text: string): NamedDdl {
+/** Reads a piece of the migrations of tables that all tenants use. @throws DdlRefusal */
+export function parseSharedDdl(statement: string, schema: string): DdlTemplate {
+  const text = checked(statement)
+  const written = text === '' ? '' : parsePrefixed(text).render(sharedNaming(schema))
+  return Object.freeze({ render: () => written })
+}
+
+function parsePrefixed(text: string, names?: SharedNames): NamedDdl {
   // What it holds is named in strings that only its module reads.
   if (lexemesOf(text, sqliteProfile).some(({ word }) => word === 'virtual')) {
     throw new DdlRefusal('VIRTUAL TABLE: not in a migration whose names are written per tenant')
   }
-  return parseNamedDdl(text, sqliteProfile)
+  return parseNamedDdl(text, sqliteProfile, names)
 }
 
 /** The text without the settings of drizzle-kit; empty when nothing else is in it. */

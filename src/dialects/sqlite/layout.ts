@@ -19,3 +19,8 @@ export function layoutOf({ strategy, namespace }: Scope): Layout {
   const own = strategy === 'database'
   return Object.freeze({ own, naming: Object.freeze({ qualifier: [], prefix: own ? '' : `${namespace}__` }) })
 }
+
+/** What the names of tables look like that all tenants use. No namespace of a tenant begins like this. */
+export function sharedNaming(schema: string): Naming {
+  return Object.freeze({ qualifier: [], prefix: `${schema}__` })
+}

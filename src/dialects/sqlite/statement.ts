@@ -31,13 +31,13 @@ const MAX_STATEMENTS = 2000
 /** Longer texts are hardly ever the same twice. */
 const MAX_REMEMBERED_LENGTH = 16_384
 
-/** Builds a function that reads statements, each once. */
-export function createStatementReader(): (text: string) => ReadStatement {
+/** Builds a function that reads statements, each once. `sharedPrefix` begins the names of tables that all tenants use. */
+export function createStatementReader(sharedPrefix?: string): (text: string) => ReadStatement {
   const known = new Map<string, ReadStatement>()
   return function read(text) {
     const found = known.get(text)
     if (found !== undefined) return found
-    const statement = readStatement(text)
+    const statement = readStatement(text, sharedPrefix)
     if (text.length <= MAX_REMEMBERED_LENGTH) {
       if (known.size >= MAX_STATEMENTS) known.delete(known.keys().next().value as string)
       known.set(text, statement)
@@ -51,7 +51,7 @@ export function createStatementReader(): (text: string) => ReadStatement {
  * roles, so what a serving role may not do elsewhere is refused here, before anything is sent: this guards against
  * mistakes, it is no wall against SQL that is made to get through.
  */
-export function readStatement(text: string): ReadStatement {
+export function readStatement(text: string, sharedPrefix?: string): ReadStatement {
   let lexemes: Lexeme[]
   try {
     lexemes = lexemesOf(text, sqliteProfile)
@@ -66,7 +66,7 @@ export function readStatement(text: string): ReadStatement {
   return Object.freeze({
     kind: kindOf(lexemes),
     refusal,
-    sharedRefusal: sharedRefusalOf(lexemes),
+    sharedRefusal: sharedRefusalOf(lexemes, sharedPrefix),
     template: templateOf(text, lexemes),
   })
 }
@@ -109,11 +109,14 @@ function isAboutRows(verb: string): boolean {
   return verb === 'with' || (verb !== 'explain' && READS.has(verb)) || WRITES.has(verb)
 }
 
-function sharedRefusalOf(lexemes: readonly Lexeme[]): string | undefined {
+function sharedRefusalOf(lexemes: readonly Lexeme[], sharedPrefix: string | undefined): string | undefined {
   for (const lexeme of lexemes) {
     const content = contentOf(lexeme)
     if (content === undefined) continue
     if (CATALOGUE.test(content)) return `${lexeme.text.slice(0, 40)}, which tells of other tenants`
+    if (sharedPrefix !== undefined && content.toLowerCase().startsWith(sharedPrefix)) {
+      return 'a name of `sharedTables` in full; names are written as "__shared__"."name"'
+    }
     if (NAMESPACED.test(content)) return 'a name with a prefix in it; names are written as "__tenant__"."name"'
   }
   return leftBehind(lexemes)

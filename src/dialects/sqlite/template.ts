@@ -1,6 +1,6 @@
 import type { Lexeme } from '../../sql/ddl/lexemes.ts'
 import type { Naming } from '../../sql/naming.ts'
-import { TENANT_TOKEN, tenantName } from '../../sql/scoped-text.ts'
+import { SHARED_TOKEN, TENANT_TOKEN, tenantName } from '../../sql/scoped-text.ts'
 import { sqliteProfile } from './profile.ts'
 
 /**
@@ -12,8 +12,16 @@ import { sqliteProfile } from './profile.ts'
 type Role = 'table' | 'plain' | 'column'
 
 interface TemplateName {
+  readonly token: typeof TENANT_TOKEN | typeof SHARED_TOKEN
   readonly name: string
   readonly role: Role
+}
+
+/** What names of each kind become. */
+export interface Namings {
+  readonly tenant?: Naming
+  /** Undefined for a name that is none of a table that all tenants use. */
+  shared?(name: string): Naming | undefined
 }
 
 /** A statement cut at its tenant names: text, name, text, name, … text. */
@@ -30,20 +38,20 @@ const FOLLOWERS = new Set(
 )
 
 /**
- * Finds the `"__tenant__"."name"` of a statement. Each table gets its plain name as an alias, because drizzle-orm 0.45
+ * Finds the `"__tenant__"."name"` and `"__shared__"."name"` of a statement. Each table gets its plain name as an alias, because drizzle-orm 0.45
  * leaves the schema out of the select list of joins: `"orders"."id"` and `"__tenant__"."orders"."id"` then mean the same.
  */
 export function templateOf(text: string, lexemes: readonly Lexeme[]): Template {
-  if (!text.includes(TENANT_TOKEN)) return { texts: [text], names: [] }
+  if (!text.includes(TENANT_TOKEN) && !text.includes(SHARED_TOKEN)) return { texts: [text], names: [] }
   const places = lexemes.flatMap((_, at) => placeAt(lexemes, at) ?? [])
   const returned = returnedTable(lexemes, places)
   const texts: string[] = []
   const names: TemplateName[] = []
   let from = 0
-  for (const { start, end, name, role, at } of places) {
+  for (const { start, end, token, name, role, at } of places) {
     texts.push(text.slice(from, start))
     // RETURNING knows the table by its own name only.
-    names.push({ name, role: role === 'column' && name === returned?.name && at > returned.at ? 'plain' : role })
+    names.push({ token, name, role: role === 'column' && name === returned?.name && at > returned.at ? 'plain' : role })
     from = end
   }
   texts.push(text.slice(from))
@@ -51,16 +59,19 @@ export function templateOf(text: string, lexemes: readonly Lexeme[]): Template {
 }
 
 /** Writes a statement for one tenant. */
-export function render({ texts, names }: Template, naming: Naming): string {
+export function render({ texts, names }: Template, namings: Namings): string {
   let written = texts[0] as string
   for (let i = 0; i < names.length; i++) {
-    written += writtenName(names[i] as TemplateName, naming) + (texts[i + 1] as string)
+    written += writtenName(names[i] as TemplateName, namings) + (texts[i + 1] as string)
   }
   return written
 }
 
-function writtenName({ name, role }: TemplateName, naming: Naming): string {
+function writtenName({ token, name, role }: TemplateName, { tenant, shared }: Namings): string {
   const alias = sqliteProfile.quoteName(name)
+  const naming = token === TENANT_TOKEN ? tenant : shared?.(name)
+  // What is nobody's stays as it is, and fails.
+  if (naming === undefined) return `${sqliteProfile.quoteName(token)}.${alias}`
   if (role === 'column') return alias
   const own = tenantName(name, naming, sqliteProfile)
   return role === 'plain' || own === alias ? own : `${own} AS ${alias}`
@@ -75,10 +86,11 @@ interface Place extends TemplateName {
 
 function placeAt(lexemes: readonly Lexeme[], at: number): Place | undefined {
   const [token, dot, target] = [lexemes[at], lexemes[at + 1], lexemes[at + 2]]
-  if (token?.quoted !== true || token.name !== TENANT_TOKEN || dot?.word !== '.') return undefined
+  if (token?.quoted !== true || dot?.word !== '.') return undefined
+  if (token.name !== TENANT_TOKEN && token.name !== SHARED_TOKEN) return undefined
   if (target?.quoted !== true || target.name === undefined) return undefined
   const role = roleOf(lexemes[at - 1], lexemes[at + 3])
-  return { at, role, name: target.name, depth: token.depth, start: token.start, end: target.end }
+  return { at, role, token: token.name, name: target.name, depth: token.depth, start: token.start, end: target.end }
 }
 
 function roleOf(before: Lexeme | undefined, after: Lexeme | undefined): Role {

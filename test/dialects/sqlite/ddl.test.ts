@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { DdlRefusal } from '../../../src/contracts/migrator.ts'
-import { parseDdl } from '../../../src/dialects/sqlite/ddl.ts'
+import { createDdlParser } from '../../../src/dialects/sqlite/ddl.ts'
 import { namespaceStrategy } from '../../../src/isolation/namespace.ts'
 import { placedScope } from '../../support/database.ts'
+
+const parseDdl = createDdlParser()
 
 const own = placedScope(namespaceStrategy('database'))
 const shared = placedScope(namespaceStrategy('prefix'))

@@ -4,7 +4,7 @@ import { render, templateOf } from '../../../src/dialects/sqlite/template.ts'
 import { lexemesOf } from '../../../src/sql/ddl/lexemes.ts'
 
 const written = (text: string, prefix = 't1__') =>
-  render(templateOf(text, lexemesOf(text, sqliteProfile)), { qualifier: [], prefix })
+  render(templateOf(text, lexemesOf(text, sqliteProfile)), { tenant: { qualifier: [], prefix } })
 
 const T = '"__tenant__"'
 

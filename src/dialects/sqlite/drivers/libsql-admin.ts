@@ -1,4 +1,5 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
+import type { Door } from '../shared/read-only.ts'
 import { readStatement } from '../statement.ts'
 import type { DatabaseFile } from './libsql-file.ts'
 import { type LibsqlSession, type Prepared, statementsOn } from './libsql-session.ts'
@@ -7,12 +8,23 @@ import { beginTransaction } from './libsql-transaction.ts'
 
 type Execute = ReturnType<typeof statementsOn>['execute']
 
+/** What the admin connection has to do with tables that all tenants use. */
+export interface SharedAccess {
+  /** Writes their full names into a statement. */
+  write(text: string): string
+  /** What lets it write those that tenants only read; undefined where there are none. */
+  door(): Door | undefined
+}
+
+const NOTHING_SHARED: SharedAccess = { write: (text) => text, door: () => undefined }
+
 /** The unscoped way into the main file. It waits for the same writer as the tenants do. */
-export function adminConnection(main: () => DatabaseFile): AdminConnection {
+export function adminConnection(main: () => DatabaseFile, shared: SharedAccess = NOTHING_SHARED): AdminConnection {
   const session: LibsqlSession = Object.freeze({
     lease: () => ({ file: main(), release() {} }),
-    prepare: (text: string) => ({ kind: kindOf(text), text }),
+    prepare: (text: string) => ({ kind: kindOf(text), text: shared.write(text) }),
     guard() {},
+    door: shared.door,
     onStatement: undefined,
   })
   const client = tenantClient(session)

@@ -1,16 +1,20 @@
 import type { DatabaseServer, Guard } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
+import type { SharedTables } from '../../../contracts/shared-tables.ts'
 import { isTenancyError, tenancyError } from '../../../errors.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
-import { parseDdl } from '../ddl.ts'
+import { createDdlParser } from '../ddl.ts'
 import { destroyPrefixed } from '../destroy-namespace.ts'
 import { inspectFiles } from '../inspect-files.ts'
-import { layoutOf } from '../layout.ts'
+import { layoutOf, sharedNaming } from '../layout.ts'
 import { type Location, locationOf, prepare } from '../location.ts'
 import { type NamespaceTransaction, openNamespaceSession } from '../namespace-session.ts'
+import { refuseMisuse } from '../shared/misuse.ts'
+import { sharedNamespace } from '../shared/namespace.ts'
+import { doorOf } from '../shared/read-only.ts'
 import { createStatementReader } from '../statement.ts'
-import { render } from '../template.ts'
+import { type Namings, render } from '../template.ts'
 import { verifyScope } from '../verify/verify-scope.ts'
 import { adminConnection } from './libsql-admin.ts'
 import { connect, useWriteAheadLog } from './libsql-connection.ts'
@@ -35,6 +39,8 @@ export interface LibsqlServerOptions {
   readonly poolTimeout: number
   /** Seconds after which `close()` closes files that are still in use. Default 10. */
   readonly closeTimeout?: number
+  /** Tables that all tenants use. Default none. */
+  readonly sharedTables?: SharedTables | undefined
   /** Told every statement of a tenant, without its parameters. */
   readonly onStatement: ((text: string) => void) | undefined
 }
@@ -59,7 +65,10 @@ const NO_WAL =
  */
 export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer {
   const location = locationOf(options.url, options.tenantFolder)
-  const readStatement = createStatementReader()
+  const { sharedTables } = options
+  const shared = sharedNames(sharedTables)
+  const readStatement = createStatementReader(sharedTables && sharedNaming(sharedTables.schema).prefix)
+  let sealed = false
   let opened: Opened | undefined
   let closing: Promise<void> | undefined
   const parts = (): Opened => {
@@ -77,7 +86,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
         const { kind, refusal, sharedRefusal, template } = readStatement(text)
         const reason = refusal ?? (own ? undefined : sharedRefusal)
         if (reason !== undefined) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [reason])
-        return { kind, text: render(template, naming) }
+        return { kind, text: render(template, own ? { tenant: naming } : { tenant: naming, ...shared }) }
       },
       guard,
       onStatement: options.onStatement,
@@ -93,7 +102,10 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
     }
   }
 
-  const admin = adminConnection(main)
+  const admin = adminConnection(main, {
+    write: (text) => render(readStatement(text).template, shared),
+    door: () => (sealed && sharedTables !== undefined ? doorOf(sharedTables) : undefined),
+  })
   const confined = {
     client: (scope: Scope, guard: Guard) => tenantClient(session(scope, guard)),
     lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(session(scope, guard)),
@@ -103,6 +115,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
     capabilities,
     textScoped,
     admin,
+    shared: sharedTables && sharedNamespace(sharedTables, { inMainFile, sealed: () => void (sealed = true) }),
     registry: Object.freeze({ dialect: 'sqlite', connection: adminConnection(() => parts().registry) }),
 
     async open() {
@@ -125,7 +138,17 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
 
     async inNamespace(scope, work) {
       const layout = layoutOf(scope)
-      const inFile = (transaction: NamespaceTransaction) => work(openNamespaceSession(transaction, scope, layout))
+      const inFile = (transaction: NamespaceTransaction) => {
+        const session = openNamespaceSession(transaction, scope, layout)
+        if (sharedTables === undefined || layout.own) return work(session)
+        return work({
+          ...session,
+          async seal() {
+            await session.seal()
+            await refuseMisuse(transaction.query, layout, sharedTables)
+          },
+        })
+      }
       return layout.own ? parts().own.provision(scope, inFile) : inMainFile(inFile)
     },
     async destroy(scope) {
@@ -141,7 +164,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
         inside: (one, work) => (layoutOf(one).own ? parts().own.inside(one, work) : inMainFile(work)),
       }),
     inspect: () => inspectFiles(admin.query, parts().location),
-    parseDdl,
+    parseDdl: createDdlParser(sharedTables),
 
     async ping() {
       await main().read([{ sql: 'select 1' }])
@@ -156,6 +179,14 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
       return closing
     },
   } satisfies DatabaseServer)
+}
+
+/** What `"__shared__"."name"` becomes. */
+function sharedNames(shared: SharedTables | undefined): Namings {
+  if (shared === undefined) return {}
+  const naming = sharedNaming(shared.schema)
+  const names = new Set(shared.names)
+  return { shared: (name) => (names.has(name) ? naming : undefined) }
 }
 
 async function load(options: LibsqlServerOptions, location: Location): Promise<Opened> {

@@ -1,5 +1,6 @@
 import type { Guard } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
+import type { Door } from '../shared/read-only.ts'
 import type { ReadStatement } from '../statement.ts'
 import type { Lease } from './libsql-tenant-files.ts'
 import type { LibsqlResult, LibsqlStatement } from './libsql-types.ts'
@@ -11,6 +12,8 @@ export interface LibsqlSession {
   /** Reads a statement and writes the tenant's names into it. @throws TENANCY_ERR_STATEMENT_REFUSED */
   prepare(text: string): { readonly kind: ReadStatement['kind']; readonly text: string }
   readonly guard: Guard
+  /** For the admin connection: lets a transaction write what tenants only read. */
+  door?(): Door | undefined
   readonly onStatement: ((text: string) => void) | undefined
 }
 

@@ -1,5 +1,6 @@
 import { tenancyError } from '../../../errors.ts'
 import { statementFailure } from '../failure.ts'
+import type { Door } from '../shared/read-only.ts'
 import type { Begun, DatabaseFile, Span } from './libsql-file.ts'
 import { type LibsqlSession, type Prepared, send, statementsOn } from './libsql-session.ts'
 import type { LibsqlMode, LibsqlResult } from './libsql-types.ts'
@@ -40,7 +41,8 @@ export async function beginTransaction(
     unlock = await file.lock(span)
     session.guard('send')
     const begun = await file.begin('write', mode as LibsqlMode)
-    return openTransaction(session, file, begun, () => {
+    const door = mode === 'read' ? undefined : session.door?.()
+    return openTransaction(session, file, door === undefined ? begun : await opening(begun, door), () => {
       unlock()
       release()
     })
@@ -48,6 +50,23 @@ export async function beginTransaction(
     unlock()
     release()
     throw error
+  }
+}
+
+/** The door is shut again in the transaction itself: nobody else ever sees it open. */
+async function opening(begun: Begun, { open, close }: Door): Promise<Begun> {
+  try {
+    await begun.raw.execute({ sql: open })
+  } catch (error) {
+    begun.end()
+    throw error
+  }
+  return {
+    ...begun,
+    async commit() {
+      await begun.raw.execute({ sql: close })
+      await begun.commit()
+    },
   }
 }
 
