@@ -115,6 +115,20 @@ describeWith(['mariadb'], 'rights on shared tables of MariaDB', ({ mariadb }) =>
     await writable.close()
   })
 
+  it('a reference that cascades to what tenants write is refused before anything runs', async () => {
+    const cell = await start()
+    const scope = await provision(cell)
+    const migrations = [
+      migrationOf(cell.statements),
+      { ...migrationOf(['CREATE TABLE first (id int)', cell.cascading]), name: '0001', hash: '0001' },
+    ]
+    expect(await codeOf(() => migrateNamespace({ server: cell.server, scope, migrations }))).toBe(
+      'TENANCY_ERR_MIGRATION_REFUSED',
+    )
+    const found = await cell.asOwner(`show tables from \`${scope.namespace}\` like 'first'`)
+    expect(found).toEqual([])
+  })
+
   it('a table that tenants had before it was shared is found by their next migration', async () => {
     const { server, another } = await start()
     const alone = await another({ sharedTables: { names: ['tags'], writable: [] } })

@@ -1,4 +1,5 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
+import { grantCovers } from './grant-pattern.ts'
 
 /** Rights on everything that break the rule whatever else is set up. */
 const GRANT = /^GRANT (.+?) ON (?:(?:FUNCTION|PROCEDURE|PACKAGE|PACKAGE BODY) )?(\S+) TO /
@@ -40,14 +41,8 @@ export function breachesOf(grant = '', registry = ''): string[] {
   return breaches
 }
 
-/** Whether a grant on `object` reaches a database. Its name is a pattern: `_` stands for one character, `%` for any. */
+/** Whether a grant on `object` reaches a database. */
 function covers(object: string, database: string): boolean {
   const [, pattern] = /^`((?:[^`]|``)+)`\./.exec(object) ?? []
-  if (pattern === undefined || database === '') return false
-  const source = pattern
-    .replaceAll('``', '`')
-    .replace(/\\?[^]/g, (one) =>
-      one === '%' ? '.*' : one === '_' ? '.' : `\\u{${one.at(-1)?.codePointAt(0)?.toString(16)}}`,
-    )
-  return new RegExp(`^${source}$`, 'isu').test(database)
+  return pattern !== undefined && database !== '' && grantCovers(pattern, database)
 }

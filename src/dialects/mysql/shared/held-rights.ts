@@ -1,4 +1,5 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
+import { grantCovers } from '../grant-pattern.ts'
 
 /** What an account may do in one database. */
 export interface HeldRights {
@@ -30,7 +31,9 @@ export function readGrants(lines: readonly string[], database: string): HeldRigh
       continue
     }
     const [, schema, everything, table] = OBJECT.exec(object) ?? []
-    const ofDatabase = everything !== undefined || (schema !== undefined && matches(unquoted(schema), database, table))
+    const ofDatabase =
+      everything !== undefined ||
+      (schema !== undefined && (table === undefined ? grantCovers(schema, database) : unquoted(schema) === database))
     if (!ofDatabase || rights === 'USAGE') continue
     if (table === undefined) wider ??= `${rights} on ${object}`
     else byTable.set(unquoted(table), rightsOf(rights))
@@ -40,16 +43,6 @@ export function readGrants(lines: readonly string[], database: string): HeldRigh
 
 function unquoted(name: string): string {
   return name.replaceAll('``', '`')
-}
-
-/** Only where a whole database is granted its name is a pattern. */
-function matches(pattern: string, database: string, table: string | undefined): boolean {
-  if (table !== undefined) return pattern === database
-  const source = pattern.replace(/\\([\\_%])|\W|_/g, (found, literal?: string) => {
-    if (found === '_') return '.'
-    return found === '%' ? '.*' : `\\${literal ?? found}`.replace(/^\\_$/, '_')
-  })
-  return new RegExp(`^${source}$`, 'is').test(database)
 }
 
 /** Cuts at the commas that are not inside the parentheses of a list of columns. */
