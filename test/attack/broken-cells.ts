@@ -168,7 +168,7 @@ function sqliteSession(lease: LibsqlSession['lease'], prepared: LibsqlSession['p
 function firstWritten(scope: Scope, written = new Map<string, string>()): LibsqlSession['prepare'] {
   return (text) => {
     const { kind, template } = readStatement(text)
-    const known = written.get(text) ?? render(template, sqliteLayoutOf(scope).naming)
+    const known = written.get(text) ?? render(template, { tenant: sqliteLayoutOf(scope).naming })
     written.set(text, known)
     return { kind, text: known }
   }
