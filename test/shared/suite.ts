@@ -234,6 +234,13 @@ export function sharedSuite(cell: SharedCell): void {
       expect(await plansOf(a.db)).toEqual(seeded)
     })
 
+    it('tenants of it are verified, and the server inspected, without a fault because of it', async () => {
+      const report = await opened.server.verify(a.scope)
+      expect(report.checks.filter(({ ok }) => !ok)).toEqual([])
+      const before = JSON.stringify((await opened.server.inspect()) ?? null)
+      expect(before).not.toContain('"plans"')
+    })
+
     it('a migration that fails says where', async () => {
       const broken = migrationOf('0009_broken', ['INSERT INTO nowhere (id) VALUES (1)'])
       await expect(migrateShared(opened.server, opened.sharedStatements, [broken])).rejects.toMatchObject({

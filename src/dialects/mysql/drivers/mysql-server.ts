@@ -152,6 +152,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
         server: confined,
         scope,
         shared,
+        sharedSchema: options.sharedTables?.schema,
         registrySchema: options.registrySchema,
         accounts: await accountsOf(parts()),
         administering: (work) => onLease(parts().adminPool, (lease) => work(queryOn(lease))),

@@ -53,8 +53,15 @@ function matches(pattern: string, database: string): boolean {
   return new RegExp(`^${source}$`, 'i').test(database)
 }
 
-/** Foreign keys between a table of this namespace and one that is not of it. */
-export async function tieFaults(query: Query, { database, naming: { prefix } }: Layout): Promise<string[]> {
+/**
+ * Foreign keys between a table of this namespace and one that is not of it. A table that all tenants read, in the database
+ * `sharedSchema`, may be referred to; it may not refer to one of theirs.
+ */
+export async function tieFaults(
+  query: Query,
+  { database, naming: { prefix } }: Layout,
+  sharedSchema?: string,
+): Promise<string[]> {
   const keys = await query<Record<'child' | 'childIn' | 'parent' | 'parentIn' | 'name', string>>(
     `select constraint_name as name, table_name as child, constraint_schema as childIn, referenced_table_name as parent,
        unique_constraint_schema as parentIn
@@ -64,5 +71,6 @@ export async function tieFaults(query: Query, { database, naming: { prefix } }: 
   const isOwn = (schema: string, table: string) => schema === database && table.startsWith(prefix)
   return keys
     .filter(({ child, childIn, parent, parentIn }) => isOwn(childIn, child) !== isOwn(parentIn, parent))
+    .filter(({ child, childIn, parentIn }) => !(isOwn(childIn, child) && parentIn === sharedSchema))
     .map(({ name }) => `the foreign key ${name} ties a table of this tenant to one that is not its own`)
 }

@@ -30,6 +30,8 @@ export interface ScopeTrial {
   readonly scope: Scope
   /** The database of prefixed tables. */
   readonly shared: string | undefined
+  /** The database of the tables that all tenants use. */
+  readonly sharedSchema?: string | undefined
   readonly registrySchema: string
   readonly accounts: { readonly serving: string; readonly admin: string }
   /** One admin connection. */
@@ -55,7 +57,7 @@ export async function verifyScope(trial: ScopeTrial): Promise<VerifyReport> {
   }))
   const canary = newCanary()
   const found = await administering((query) =>
-    locked(query, scope, () => prepare(query, scope, layout, canary), LOCK_WAIT),
+    locked(query, scope, () => prepare(query, trial, layout, canary), LOCK_WAIT),
   )
   const catalogue = [
     check('namespace', found.place),
@@ -82,7 +84,12 @@ interface Prepared {
   readonly ties?: readonly string[]
 }
 
-async function prepare(query: Query, scope: Scope, layout: Layout, canary: string): Promise<Prepared> {
+async function prepare(
+  query: Query,
+  { scope, sharedSchema }: ScopeTrial,
+  layout: Layout,
+  canary: string,
+): Promise<Prepared> {
   const place = await placeFaults(query, scope, layout)
   if (place.length > 0) return { place }
   const named = (name: string) => tenantName(name, layout.naming, mysqlProfile)
@@ -90,7 +97,7 @@ async function prepare(query: Query, scope: Scope, layout: Layout, canary: strin
     const plain = name.slice(layout.naming.prefix.length)
     if (isStaleCanary(plain)) await query(`drop table if exists ${named(plain)}`)
   }
-  const ties = await tieFaults(query, layout)
+  const ties = await tieFaults(query, layout, sharedSchema)
   await query(
     // Its own name for the key: one made from the table's would be too long.
     `create table ${named(canary)} (id integer primary key, parent integer,

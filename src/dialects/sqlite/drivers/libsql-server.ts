@@ -160,6 +160,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
       verifyScope({
         server: confined,
         scope,
+        sharedPrefix: sharedTables && sharedNaming(sharedTables.schema).prefix,
         unscoped: admin.transaction,
         inside: (one, work) => (layoutOf(one).own ? parts().own.inside(one, work) : inMainFile(work)),
       }),

@@ -24,6 +24,8 @@ import { sqliteProfile } from '../profile.ts'
 export interface ScopeTrial {
   readonly server: Pick<DatabaseServer, 'client' | 'lazyTransaction'>
   readonly scope: Scope
+  /** What begins the names of tables that all tenants use: they may be referred to, and may not refer to a tenant's. */
+  readonly sharedPrefix?: string | undefined
   /** A transaction on the file of a scope, which is never made: undefined when it is not there. */
   readonly inside: <T>(scope: Scope, work: (transaction: NamespaceTransaction) => Promise<T>) => Promise<T | undefined>
   /** A transaction on the main file, without any scope. */
@@ -38,7 +40,7 @@ export async function verifyScope(trial: ScopeTrial): Promise<VerifyReport> {
   const { scope, inside } = trial
   const layout = layoutOf(scope)
   const canary = newCanary()
-  const found = await inside(scope, (transaction) => prepare(transaction, scope, layout, canary)).catch(takenFor)
+  const found = await inside(scope, (transaction) => prepare(transaction, trial, layout, canary)).catch(takenFor)
   const place = found?.place ?? ['its file does not exist']
   if (place.length > 0) return report([check('namespace', place)])
   try {
@@ -64,7 +66,7 @@ function takenFor(error: unknown): Prepared {
 
 async function prepare(
   { query, run: execute }: NamespaceTransaction,
-  scope: Scope,
+  { scope, sharedPrefix }: ScopeTrial,
   layout: Layout,
   canary: string,
 ): Promise<Prepared> {
@@ -79,13 +81,14 @@ async function prepare(
     `select m.name as child, k."table" as parent from sqlite_schema m, pragma_foreign_key_list(m.name) k where m.type = 'table'`,
   )
   const isOurs = (table: string) => table.toLowerCase().startsWith(prefix)
+  const isShared = (table: string) => sharedPrefix !== undefined && table.toLowerCase().startsWith(sharedPrefix)
   await execute(
     `create table ${named(canary)} (id integer primary key, parent integer references ${named(canary)} (id))`,
   )
   return {
     place: [],
     ties: keys
-      .filter(({ child, parent }) => isOurs(child) !== isOurs(parent))
+      .filter(({ child, parent }) => isOurs(child) !== isOurs(parent) && !(isOurs(child) && isShared(parent)))
       .map(({ child }) => `a foreign key of ${child} ties a table of this tenant to one that is not its own`),
   }
 }
