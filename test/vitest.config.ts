@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const portable = ['test/{conformance,matrix,attack,faults}/**/*.test.ts', 'test/e2e/**/*.test.ts']
+const portable = ['test/{conformance,matrix,attack,faults,shared}/**/*.test.ts', 'test/e2e/**/*.test.ts']
 
 export default defineConfig({
   root,
