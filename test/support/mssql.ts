@@ -3,7 +3,12 @@ import mssql from 'mssql'
 import { describe, test } from 'vitest'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import { createMssqlServer, type MssqlServerOptions } from '../../src/dialects/mssql/drivers/mssql-server.ts'
-import type { MssqlModule, MssqlPool, MssqlResult } from '../../src/dialects/mssql/drivers/mssql-types.ts'
+import type {
+  MssqlModule,
+  MssqlPool,
+  MssqlResult,
+  TdsConnection,
+} from '../../src/dialects/mssql/drivers/mssql-types.ts'
 import { parseMssqlUrl } from '../../src/dialects/mssql/drivers/mssql-url.ts'
 
 const { ConnectionPool, Request } = mssql as MssqlModule
@@ -88,6 +93,9 @@ export async function mssqlDatabase(superuserUrl: string): Promise<MssqlDatabase
   }
 }
 
+/** The schemas that tenants share, by their default names. */
+export const sharedSchemas = { rlsSchema: 'rls', prefixSchema: 'prefixed', tenantColumn: 'tenant_id' }
+
 /** A server of ours on this database. */
 export function mssqlServer(database: MssqlDatabase, options: Partial<MssqlServerOptions> = {}): DatabaseServer {
   return createMssqlServer({
@@ -98,7 +106,7 @@ export function mssqlServer(database: MssqlDatabase, options: Partial<MssqlServe
     poolTimeout: 10,
     poolRecycle: 3600,
     strategies: ['schema', 'database', 'prefix'],
-    shared: { rlsSchema: 'rls', prefixSchema: 'prefixed', tenantColumn: 'tenant_id' },
+    shared: sharedSchemas,
     onStatement: undefined,
     ...options,
   })
@@ -136,3 +144,50 @@ export async function connect(target: string, max: number): Promise<MssqlPool> {
   await pool.connect()
   return pool
 }
+
+/** Watches which connections of tedious all pools hand out, to do to one what no client of ours can. */
+export function watchConnections(): {
+  /** Runs SQL on the idle connection of this session. */
+  poison(text: string, spid: number): Promise<void>
+  stop(): void
+} {
+  const seen = new Set<TdsConnection>()
+  const prototype = ConnectionPool.prototype as unknown as { acquire: (...parameters: unknown[]) => unknown }
+  const { acquire } = prototype
+  prototype.acquire = function watched(this: unknown, ...parameters: unknown[]) {
+    const acquired = acquire.apply(this, parameters)
+    // mssql's own requests hand in a callback.
+    if (parameters.length < 2) void (acquired as Promise<TdsConnection>).then((one) => seen.add(one)).catch(() => {})
+    return acquired
+  }
+  const on = (connection: TdsConnection, text: string) =>
+    new Request({
+      config: {},
+      connected: true,
+      collation: undefined,
+      acquire: (_, done) => done(null, connection, {}),
+      release() {},
+    }).query(text)
+  return {
+    async poison(text, spid) {
+      for (const connection of seen) {
+        if (connection.closed) continue
+        const { recordset = [] } = await on(connection, 'select @@spid as id')
+        const [session] = recordset as { id: number }[]
+        if (session?.id === spid) await on(connection, text)
+      }
+    },
+    stop() {
+      prototype.acquire = acquire
+    },
+  }
+}
+
+/** Whether the server keeps rows apart itself, which what only speaks T-SQL may not. */
+export const hasPolicies =
+  hasMssql && url !== undefined && url !== ''
+    ? await asSuper(url, ['select top (1) 1 as x from sys.security_policies']).then(
+        () => true,
+        () => false,
+      )
+    : false

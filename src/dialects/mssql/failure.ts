@@ -1,3 +1,4 @@
+import { TENANT_SETTING } from '../../contracts/isolation.ts'
 import { isTenancyError, tenancyError, type TenancyError } from '../../errors.ts'
 import { SCOPE_NOT_SET } from './scope-batch.ts'
 
@@ -16,6 +17,9 @@ const UNAVAILABLE = new Set([
 const LOST =
   /^(ESOCKET|ECONN|ENOTOPEN|ENOCONN|ETIMEOUT|ELOGIN|EINSTLOOKUP|ECLOSE|EPIPE|EHOST|ENET|ENOTFOUND|EAI_|EINVALIDSTATE)/
 
+/** Nobody gave a connection back in time. */
+const WAITED = /^(Failed to acquire a connection from the pool: )?operation timed out for an unknown reason$/
+
 /** The error of a statement; `number` and `class` are there when the server sent it. */
 interface Fault {
   readonly code?: unknown
@@ -31,7 +35,12 @@ export function errorNumber(error: unknown): number | undefined {
 
 /** Whether the session keeps a tenant that we cannot change. */
 export function isPoisoned(error: unknown): boolean {
-  return faultsOf(error).some((fault) => [SCOPE_NOT_SET, CONTEXT_READ_ONLY].includes(errorNumber(fault) ?? 0))
+  return faultsOf(error).some(
+    (fault) =>
+      [SCOPE_NOT_SET, CONTEXT_READ_ONLY].includes(errorNumber(fault) ?? 0) ||
+      // Some servers end the batch at once, with a number of their own.
+      (fault instanceof Error && fault.message.includes(`'${TENANT_SETTING}'`)),
+  )
 }
 
 /**
@@ -57,8 +66,8 @@ export function statementFailure(error: unknown): unknown {
 /** The error of a checkout: everything that keeps us from getting a connection is a dependency that is down. */
 export function checkoutFailure(error: unknown, timeoutMs: number): TenancyError {
   if (isTenancyError(error)) return error
-  // tarn's own words; when connecting fails it says why instead.
-  const timedOut = error instanceof Error && error.message === 'operation timed out for an unknown reason'
+  // tarn's own words, and those of mssql 12; when connecting fails it says why instead.
+  const timedOut = faultsOf(error).some((fault) => fault instanceof Error && WAITED.test(fault.message))
   return timedOut ? tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs], error) : unavailable(error)
 }
 
@@ -72,12 +81,14 @@ function isGone(error: unknown): boolean {
   })
 }
 
-/** An error with those that came before it in the same batch, and what it is made of. */
+/** An error with those that came before it in the same batch, and what each is made of: mssql says EREQUEST of all. */
 function faultsOf(error: unknown): readonly unknown[] {
   if (typeof error !== 'object' || error === null) return []
   const { precedingErrors = [] } = error as { precedingErrors?: readonly unknown[] }
-  const { originalError } = error as { originalError?: unknown }
-  return [error, ...precedingErrors, ...(originalError instanceof Error ? [originalError] : [])]
+  return [error, ...precedingErrors].flatMap((one) => {
+    const { originalError } = one as { originalError?: { readonly info?: unknown } }
+    return [one, originalError, originalError?.info].filter((part) => typeof part === 'object' && part !== null)
+  })
 }
 
 function unavailable(cause: unknown): TenancyError {

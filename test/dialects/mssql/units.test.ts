@@ -142,6 +142,8 @@ describe('errors', () => {
       driver('ECLOSE'),
       driver('ECONNRESET'),
       Object.assign(new Error('x'), { originalError: driver('ESOCKET') }),
+      // As mssql tells that the socket closed under a statement.
+      Object.assign(driver('EREQUEST'), { originalError: Object.assign(new Error('x'), { info: driver('ESOCKET') }) }),
       server(2627, { precedingErrors: [server(596, { class: 21 })] }),
     ]) {
       expect(breaksConnection(error)).toBe(true)
@@ -157,7 +159,8 @@ describe('errors', () => {
   })
 
   it('of a session that keeps another tenant end the connection and say nothing of it', () => {
-    for (const error of [server(51931), server(15664), server(208, { precedingErrors: [server(15664)] })]) {
+    const named = Object.assign(new Error("Cannot set key 'app.current_tenant' in the session context."), { number: 7 })
+    for (const error of [server(51931), server(15664), named, server(208, { precedingErrors: [server(15664)] })]) {
       expect(isPoisoned(error)).toBe(true)
       expect(breaksConnection(error)).toBe(true)
       expect(statementFailure(error)).toMatchObject(unavailable)
@@ -181,7 +184,10 @@ describe('errors', () => {
 
   it('of a checkout are 503', () => {
     const late = new Error('operation timed out for an unknown reason')
-    expect(checkoutFailure(late, 10)).toMatchObject({ code: 'TENANCY_ERR_POOL_TIMEOUT', statusCode: 503 })
+    const wordy = new Error(`Failed to acquire a connection from the pool: ${late.message}`)
+    for (const error of [late, wordy]) {
+      expect(checkoutFailure(error, 10)).toMatchObject({ code: 'TENANCY_ERR_POOL_TIMEOUT', statusCode: 503 })
+    }
     expect(checkoutFailure(driver('ELOGIN'), 10)).toMatchObject(unavailable)
   })
 })

@@ -130,7 +130,8 @@ function configOf({ address, timeoutMs, abortOnError }: PoolOptions, keep: numbe
       min: Math.min(keep, max),
       max,
       acquireTimeoutMillis: timeoutMs,
-      createTimeoutMillis: timeoutMs,
+      // Who waited in vain leaves a connection to the next.
+      createTimeoutMillis: 2 * CONNECT_TIMEOUT_MS,
       idleTimeoutMillis: IDLE_MS,
     },
   } as const

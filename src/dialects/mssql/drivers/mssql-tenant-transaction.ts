@@ -1,4 +1,4 @@
-import { tenancyError } from '../../../errors.ts'
+import { tenancyError, type TenancyErrorCode } from '../../../errors.ts'
 import type { Lease } from './mssql-lease.ts'
 import { lend, type Pool } from './mssql-pool.ts'
 import { createRequest, type RequestTarget, type TenantRequest } from './mssql-request.ts'
@@ -29,8 +29,8 @@ export class TenantTransaction {
   #state: State = 'new'
   #lease: Lease | undefined
   #tail: Promise<unknown> = Promise.resolve()
-  /** The server undid it, or nobody knows what became of it. */
-  #rolledBack = false
+  /** Why it takes no more statements. */
+  #end: TenancyErrorCode = 'TENANCY_ERR_TRANSACTION_FINISHED'
 
   /** Where its requests go. */
   readonly target: RequestTarget = Object.freeze({
@@ -72,7 +72,7 @@ export class TenantTransaction {
     this.#lease = lease
     this.#state = 'open'
     // At once: whoever does not come back to a dead connection would keep its place in the pool.
-    lease.watch(() => this.#finish(true))
+    lease.watch(() => this.#finish('TENANCY_ERR_DATABASE_UNAVAILABLE'))
   }
 
   /** The transaction as a driver's. */
@@ -94,11 +94,10 @@ export class TenantTransaction {
         await lease.commit()
       } catch (error) {
         // What became of it is not known.
-        this.#rolledBack = true
         lease.taint()
         throw error
       } finally {
-        this.#finish(this.#rolledBack)
+        this.#finish('TENANCY_ERR_TRANSACTION_FINISHED')
       }
     })
   }
@@ -109,7 +108,7 @@ export class TenantTransaction {
       const lease = this.#lease
       if (lease === undefined) return
       await lease.rollback().catch(() => lease.taint())
-      this.#finish(false)
+      this.#finish('TENANCY_ERR_TRANSACTION_FINISHED')
     })
   }
 
@@ -123,7 +122,8 @@ export class TenantTransaction {
       try {
         return await send(lease, statement)
       } finally {
-        if (lease.lost || !lease.inTransaction) this.#finish(true)
+        if (lease.lost) this.#finish('TENANCY_ERR_DATABASE_UNAVAILABLE')
+        else if (!lease.inTransaction) this.#finish('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
       }
     })
   }
@@ -137,12 +137,13 @@ export class TenantTransaction {
   #opened(): Lease {
     const lease = this.#lease
     if (this.#state === 'open' && lease !== undefined) return lease
-    throw tenancyError(this.#rolledBack ? 'TENANCY_ERR_TRANSACTION_ROLLED_BACK' : 'TENANCY_ERR_TRANSACTION_FINISHED')
+    throw tenancyError(this.#end)
   }
 
-  #finish(rolledBack: boolean): void {
+  /** The first reason stays. */
+  #finish(end: TenancyErrorCode): void {
+    if (this.#state === 'open') this.#end = end
     this.#state = 'finished'
-    this.#rolledBack ||= rolledBack
     this.#lease?.release()
     this.#lease = undefined
   }

@@ -77,7 +77,7 @@ export function repairs(
     if (stored.some((one) => one.table === name)) found.push(...release(at, name))
     if (table.nullable === true) found.push(`alter table ${full} alter column ${column} ${typeOf(table)} not null`)
   }
-  if (!(table.default ?? '').includes(`session_context(N'${TENANT_SETTING}')`)) {
+  if (!isCurrentTenant(table.default)) {
     if (table.defaultName !== null) {
       found.push(`alter table ${full} drop constraint ${mssqlProfile.quoteName(table.defaultName)}`)
     }
@@ -91,6 +91,12 @@ export function repairs(
   made.add(functionName)
   found.push(createPolicy(at, name, functionName))
   return found
+}
+
+/** Whether a default is the tenant of the session: the server writes it anew, with casts and parentheses of its own. */
+function isCurrentTenant(value: string | null): boolean {
+  const [, key] = /session_context\s*\(\s*N?'([^']*)'/i.exec(value ?? '') ?? []
+  return key === TENANT_SETTING
 }
 
 /**

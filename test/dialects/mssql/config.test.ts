@@ -1,0 +1,76 @@
+import { describe, expect, it } from 'vitest'
+import type { TenantStore } from '../../../src/contracts/store.ts'
+import { parseConfig } from '../../../src/config.ts'
+import { configuredStore } from '../../../src/registry.ts'
+import { createMssqlServer } from '../../../src/dialects/mssql/drivers/mssql-server.ts'
+
+const tenantStore = {} as TenantStore
+const problemOf = (options: Parameters<typeof parseConfig>[0]) => {
+  try {
+    parseConfig(options, {})
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+describe('databaseUrl', () => {
+  it.each(['mssql://app:p%40ss@db:1433/saas', 'sqlserver://app@db/saas?encrypt=true&trustServerCertificate=false'])(
+    'takes %s',
+    (databaseUrl) => {
+      expect(problemOf({ databaseUrl, tenantStore })).toBeUndefined()
+    },
+  )
+
+  it.each([
+    'mssql://app@db',
+    'mssql://app@db/',
+    'mssql://app@db/a/b',
+    'mssql:///saas',
+    'mssql://app:p%zz@db/saas',
+    'mssql://app@db/saas#x',
+    'mssql://app@one,two/saas',
+    'mssql://app@db/saas?encrypt=yes',
+    'mssql://app@db/saas?options=x',
+  ])('does not take %s', (databaseUrl) => {
+    expect(problemOf({ databaseUrl, tenantStore })).toContain(
+      'databaseUrl (TENANCY_DATABASE_URL): got a URL (not shown)',
+    )
+  })
+
+  it('wants an admin login on the same kind of server', () => {
+    const databaseUrl = 'mssql://app@db/saas'
+    const withAdmin = (adminDatabaseUrl: string) => problemOf({ databaseUrl, tenantStore, adminDatabaseUrl })
+    expect(withAdmin('mysql://a@b/c')).toContain('another kind of database')
+    expect(withAdmin('sqlserver://a@b/saas')).toBeUndefined()
+  })
+})
+
+it('needs a registry of yours', () => {
+  const registryOf = (store: TenantStore | undefined) =>
+    configuredStore({ tenantStore: store, registrySchema: 'tenancy' }, unopened())
+  expect(() => registryOf(undefined)).toThrow('give a TenantStore of your own')
+  expect(registryOf(tenantStore)).toBe(tenantStore)
+})
+
+it('with drizzle-orm 0.45, which has no SQL Server, the start says what to install', async () => {
+  const server = unopened()
+  await expect(server.open()).rejects.toMatchObject({
+    code: 'TENANCY_ERR_PEER_MISSING',
+    message: expect.stringContaining('npm install drizzle-orm@>=1.0.0-rc.4') as string,
+  })
+})
+
+function unopened() {
+  return createMssqlServer({
+    url: 'mssql://app@127.0.0.1:1/saas',
+    adminUrl: 'mssql://owner@127.0.0.1:1/saas',
+    poolSize: 1,
+    maxOverflow: 0,
+    poolTimeout: 1,
+    poolRecycle: 60,
+    strategies: ['schema'],
+    shared: { rlsSchema: 'rls', prefixSchema: 'prefixed', tenantColumn: 'tenant_id' },
+    onStatement: undefined,
+  })
+}
