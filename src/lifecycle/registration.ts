@@ -6,7 +6,8 @@ import type { TenantStore } from '../contracts/store.ts'
 import type { StrategyName, Tenant } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 import { migrateNamespace } from '../migrations/runner.ts'
-import { assertRegistrable } from '../util/identifier.ts'
+import { closest } from '../util/env.ts'
+import { assertRegistrable, quoteReceived } from '../util/identifier.ts'
 
 /** A tenant to be. */
 export interface Registration {
@@ -26,6 +27,9 @@ export interface Registration {
    */
   readonly rowKey?: string
 }
+
+/** All of them; anything else is a slip of the pen, and a misspelt wish must not be a tenant in the wrong place. */
+const FIELDS: readonly (keyof Registration)[] = ['identifier', 'name', 'metadata', 'strategy', 'server', 'rowKey']
 
 /** Options of {@link createRegistration}. */
 export interface RegistrationOptions {
@@ -54,6 +58,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
 
   const register = async (registration: Registration): Promise<Tenant> => {
     const { identifier, name = identifier, metadata = {}, strategy: asked, server, rowKey } = registration
+    assertFields(registration)
     assertRegistrable(identifier, reserved)
     const id = randomUUID()
     const tenant = await store.insert({
@@ -74,6 +79,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
   }
 
   const ensure = async (registration: Registration): Promise<Tenant> => {
+    assertFields(registration)
     const found = await store.getByIdentifier(registration.identifier)
     if (found !== undefined) return finish(options, withRowKey(found, registration))
     try {
@@ -87,6 +93,15 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
   }
 
   return Object.freeze({ register, ensure })
+}
+
+/** @throws TENANCY_ERR_TENANT_INVALID for a field that is none */
+function assertFields(registration: object): void {
+  const unknown = Object.keys(registration).find((key) => !FIELDS.some((field) => field === key))
+  if (unknown === undefined) return
+  const meant = closest(unknown, FIELDS)
+  const hint = meant === undefined ? `fields are ${FIELDS.join(', ')}` : `did you mean ${meant}?`
+  throw tenancyError('TENANCY_ERR_TENANT_INVALID', [`${quoteReceived(unknown)} is no field of a registration; ${hint}`])
 }
 
 /**

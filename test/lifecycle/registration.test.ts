@@ -131,6 +131,19 @@ describeWith(['postgres18'], 'registration', ({ postgres18 }) => {
     expect(await registered).toMatchObject({ id: ensured.id, status: 'active' })
   })
 
+  it('refuses a field that is none, and says which was meant', async () => {
+    const app = await started()
+    for (const verb of ['register', 'ensure'] as const) {
+      const misspelt = { identifier: 'acme', stratgy: 'schema' } as never
+      await expect(app.tenancy[verb](misspelt)).rejects.toMatchObject({
+        code: 'TENANCY_ERR_TENANT_INVALID',
+        message: expect.stringContaining('"stratgy" is no field of a registration; did you mean strategy?') as string,
+      })
+    }
+    const other = app.tenancy.register({ identifier: 'acme', owner: 1 } as never)
+    await expect(other).rejects.toThrow('fields are identifier, name, metadata, strategy, server, rowKey')
+  })
+
   it('[W4] never adopts a schema that it did not make', async () => {
     const { store, make, server } = service()
     await store.initialize()
