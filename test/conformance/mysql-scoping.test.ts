@@ -9,6 +9,7 @@ import { tenancyError } from '../../src/errors.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
 import { codeOf } from '../attack/operation.ts'
+import { type RunningMariadb, startMariadb } from '../servers/mariadb.ts'
 import { describeWith } from '../servers/suite.ts'
 import { open, placedScope } from '../support/database.ts'
 import { asRoot, type MysqlDatabase, mysqlDatabase, mysqlServer } from '../support/mysql.ts'
@@ -51,7 +52,14 @@ const failureOf = async (work: () => unknown): Promise<string | undefined> => {
   }
 }
 
-describeWith(['mariadb'], 'MariaDB', ({ mariadb }) => {
+describeWith(['mariadb'], 'MariaDB', () => {
+  /** Its own: what is set for a whole server is everybody's. */
+  let own: RunningMariadb
+  beforeAll(async () => {
+    own = await startMariadb()
+  })
+  afterAll(() => own?.stop())
+
   describe.each(['schema', 'prefix'] as const)('%s', (strategy) => {
     let database: MysqlDatabase
     let server: DatabaseServer
@@ -70,7 +78,7 @@ describeWith(['mariadb'], 'MariaDB', ({ mariadb }) => {
     }
 
     beforeAll(async () => {
-      database = await mysqlDatabase(mariadb.url)
+      database = await mysqlDatabase(own.url)
       server = mysqlServer(database, { poolSize: 3 })
       single = mysqlServer(database, { poolSize: 1, poolTimeout: 1 })
       expect(await server.open()).toEqual([])

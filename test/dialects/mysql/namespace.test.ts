@@ -4,6 +4,7 @@ import type { Scope } from '../../../src/contracts/isolation.ts'
 import type { Migration } from '../../../src/contracts/migrator.ts'
 import { namespaceStrategy } from '../../../src/isolation/namespace.ts'
 import { migrateNamespace } from '../../../src/migrations/runner.ts'
+import { type RunningMariadb, startMariadb } from '../../servers/mariadb.ts'
 import { describeWith } from '../../servers/suite.ts'
 import { open, placedScope } from '../../support/database.ts'
 import { asRoot, type MysqlDatabase, mysqlDatabase, mysqlServer } from '../../support/mysql.ts'
@@ -24,17 +25,20 @@ interface Client {
   query(text: string): Promise<[Record<string, unknown>[]]>
 }
 
-describeWith(['mariadb'], 'namespaces on MariaDB', ({ mariadb }) => {
+describeWith(['mariadb'], 'namespaces on MariaDB', () => {
+  /** Its own: what is set for a whole server is everybody's. */
+  let own: RunningMariadb
   let database: MysqlDatabase
   let server: DatabaseServer
   beforeAll(async () => {
-    database = await mysqlDatabase(mariadb.url)
+    own = await startMariadb()
+    database = await mysqlDatabase(own.url)
     server = mysqlServer(database)
     await server.open()
   })
   afterAll(async () => {
     await server?.close()
-    await database?.drop()
+    await own?.stop()
   })
   const root = <T>(...statements: string[]) => asRoot<T>(database.superUrl, statements)
   const migrate = (scope: Scope, ...migrations: Migration[]) => migrateNamespace({ server, scope, migrations })
