@@ -2,9 +2,10 @@ import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import type { TenantStore } from './contracts/store.ts'
 import { type StrategyName, strategyNames, type Tenant } from './contracts/tenant.ts'
+import { adminUrlForms, isAnyUrl, isServerUrl, urlForms, withoutTrailingSlashes } from './database-url.ts'
 import type { TextKind } from './util/env.ts'
 import { defaultReservedIdentifiers, parseIdentifier } from './util/identifier.ts'
-import { parseUrl, secret } from './util/secret.ts'
+import { secret } from './util/secret.ts'
 
 /** Finds the tenant's identifier in a request, for `resolutionStrategy: 'custom'`; nothing or null when it names none. */
 export type ResolverFunction = (
@@ -59,10 +60,6 @@ const headerToken = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 const dnsSuffix = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 const prefixPath = /^(\/(?!\.{1,2}(\/|$))[A-Za-z0-9._~-]+)+\/?$/
 const schemaName = /^(?!pg_|public$|information_schema$|t[0-9a-z]{25}$)[a-z_][a-z0-9_]{0,62}$/
-/** The URLs that `databaseUrl` may have. */
-export const urlForms =
-  '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `mssql://…`, `sqlserver://…`, `file:<path>` (SQLite), `pglite:memory` or `pglite:<folder>`'
-const adminUrlForms = '`postgres://…`, `postgresql://…`, `mysql://…`, `mariadb://…`, `mssql://…` or `sqlserver://…`'
 const inPassword = 'in the password, write @ : / ? # % as %40 %3A %2F %3F %23 %25'
 const serverName = /^(?!main$)[a-z][a-z0-9_-]{0,62}$/
 const schemaRange =
@@ -391,80 +388,4 @@ function url(rule: (url: string) => boolean) {
 
 function urlRange(forms: string): string {
   return `${forms}; ${inPassword}`
-}
-
-function isAnyUrl(url: string): boolean {
-  return isServerUrl(url) || isFile(url) || isEmbeddedUrl(url)
-}
-
-function isServerUrl(url: string): boolean {
-  return isPostgresUrl(url) || isMysqlUrl(url) || isMssqlUrl(url)
-}
-
-/** A URL with a part that may be a piece of its password is refused: it would be sent to a host nobody meant. */
-function isPostgresUrl(url: string): boolean {
-  if (!/^postgres(ql)?:\/\//.test(url)) return false
-  const parsed = parseUrl(url)
-  if (parsed === undefined || parsed.hash !== '' || parsed.hostname.includes(',')) return false
-  return parsed.hostname !== '' || Boolean(parsed.searchParams.get('host'))
-}
-
-/** Options of the driver, such as several statements at once, do not come from a URL. */
-const mysqlParameters = ['ssl', 'socketPath']
-
-function isMysqlUrl(url: string): boolean {
-  if (!isMysql(url) || /%(?![\da-f]{2})/i.test(url)) return false
-  const parsed = parseUrl(url)
-  if (parsed === undefined || parsed.hash !== '' || parsed.hostname === '' || parsed.hostname.includes(','))
-    return false
-  return [...parsed.searchParams.keys()].every((name) => mysqlParameters.includes(name))
-}
-
-/** Whether a URL is that of a MySQL or MariaDB server. */
-export function isMysql(url: string): boolean {
-  return /^(mysql|mariadb):\/\//.test(url)
-}
-
-const mssqlParameters = ['encrypt', 'trustServerCertificate']
-
-function isMssqlUrl(url: string): boolean {
-  if (!isMssql(url) || /%(?![\da-f]{2})/i.test(url)) return false
-  const parsed = parseUrl(url)
-  if (parsed === undefined || parsed.hash !== '' || parsed.hostname === '' || /[,\\]/.test(parsed.hostname))
-    return false
-  // The database is where every connection is; without it that would be the login's own default.
-  if (!/^\/[^/]+$/.test(parsed.pathname)) return false
-  return [...parsed.searchParams].every(
-    ([name, value]) => mssqlParameters.includes(name) && ['true', 'false'].includes(value),
-  )
-}
-
-/** Whether a URL is that of a SQL Server. */
-export function isMssql(url: string): boolean {
-  return /^(mssql|sqlserver):\/\//.test(url)
-}
-
-/** Whether a URL is that of a SQLite file. What else it must be is told when it is opened. */
-export function isFile(url: string): boolean {
-  return url.startsWith('file:')
-}
-
-/** The kinds of databases. Those of one kind take the same tables and the same Drizzle driver. */
-export type DatabaseKind = 'postgres' | 'mysql' | 'mssql' | 'sqlite' | 'pglite'
-
-/** The kind of the database that a URL of the configuration leads to. */
-export function databaseKind(url: string): DatabaseKind {
-  if (isMysql(url)) return 'mysql'
-  if (isMssql(url)) return 'mssql'
-  if (isFile(url)) return 'sqlite'
-  return url.startsWith('pglite:') ? 'pglite' : 'postgres'
-}
-
-function isEmbeddedUrl(url: string): boolean {
-  if (!url.startsWith('pglite:') || url.includes('//') || url.includes('\0')) return false
-  return withoutTrailingSlashes(url) !== 'pglite:'
-}
-
-function withoutTrailingSlashes(value: string): string {
-  return value.replace(/\/+$/, '')
 }

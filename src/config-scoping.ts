@@ -1,5 +1,5 @@
-import { databaseKind } from './config-schema.ts'
 import type { ServerEntry } from './config-servers.ts'
+import { databaseKind } from './database-url.ts'
 import type { Secret } from './util/secret.ts'
 
 /** What both options depend on. */

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import type { z } from 'zod'
-import { databaseKind, isFile, type serverSchema, serverRanges } from './config-schema.ts'
+import { type serverSchema, serverRanges } from './config-schema.ts'
+import { databaseKind } from './database-url.ts'
 import { MAIN_SERVER } from './contracts/tenant.ts'
 import { closest } from './util/env.ts'
 import { quoteReceived } from './util/identifier.ts'
@@ -102,7 +103,7 @@ function overlap(place: string, other: string): boolean {
 
 /** Where a URL leads, whoever connects: host, port and database, or a file. Two host names may still be one machine. */
 function placeOf(url: string): string {
-  if (isFile(url)) return resolve(url.replace(/^file:(\/\/(localhost)?(?=\/))?/, ''))
+  if (databaseKind(url) === 'sqlite') return resolve(url.replace(/^file:(\/\/(localhost)?(?=\/))?/, ''))
   const parsed = parseUrl(url)
   if (parsed === undefined) return url
   const kind = databaseKind(url)

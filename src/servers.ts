@@ -1,7 +1,7 @@
 import type { TenancyConfig } from './config.ts'
 import type { DatabaseServer } from './contracts/dialect.ts'
 import type { SharedTables } from './contracts/shared-tables.ts'
-import { isFile, isMssql, isMysql } from './config-schema.ts'
+import { type DatabaseKind, databaseKind } from './database-url.ts'
 import { createMssqlServer } from './dialects/mssql/drivers/mssql-server.ts'
 import { createMysqlServer } from './dialects/mysql/drivers/mysql-server.ts'
 import { createPgServer } from './dialects/postgres/drivers/pg-server.ts'
@@ -34,80 +34,72 @@ export function configuredServers(config: TenancyConfig, { onStatement, warn }: 
   return routeToServers({ main, others: new Map(others), strategies: askedStrategies(config) })
 }
 
-/** The server that `databaseUrl` names, not opened yet. */
-function openServer(config: TenancyConfig, onStatement: ((text: string) => void) | undefined): DatabaseServer {
-  const url = config.databaseUrl.reveal()
-  const sharedTables = sharedTablesOf(config)
-  if (url.startsWith(EMBEDDED)) {
-    const folder = url.slice(EMBEDDED.length)
-    return createPgliteServer({
-      folder: folder === 'memory' ? undefined : folder,
-      strategies: askedStrategies(config),
-      registrySchema: config.registrySchema,
-      shared: config,
-      sharedTables,
-      poolTimeout: config.databasePoolTimeout,
-      onStatement,
-    })
+/** What every server is told. */
+function commonOptions(config: TenancyConfig, onStatement: ServerLog['onStatement']) {
+  return {
+    url: config.databaseUrl.reveal(),
+    poolTimeout: config.databasePoolTimeout,
+    closeTimeout: config.closeTimeoutSeconds,
+    onStatement,
   }
-  if (isMysql(url)) {
-    return createMysqlServer({
-      url,
-      adminUrl: config.adminDatabaseUrl.reveal(),
-      strategies: askedStrategies(config),
-      poolSize: config.databasePoolSize,
-      maxOverflow: config.databaseMaxOverflow,
-      poolTimeout: config.databasePoolTimeout,
-      poolRecycle: config.databasePoolRecycle,
-      closeTimeout: config.closeTimeoutSeconds,
-      sharedTables,
-      registrySchema: config.registrySchema,
-      onStatement,
-    })
-  }
-  if (isMssql(url)) {
-    return createMssqlServer({
-      url,
-      adminUrl: config.adminDatabaseUrl.reveal(),
-      strategies: askedStrategies(config),
-      shared: config,
-      poolSize: config.databasePoolSize,
-      maxOverflow: config.databaseMaxOverflow,
-      poolTimeout: config.databasePoolTimeout,
-      poolRecycle: config.databasePoolRecycle,
-      closeTimeout: config.closeTimeoutSeconds,
-      onStatement,
-    })
-  }
-  if (isFile(url)) {
-    return createLibsqlServer({
-      url,
-      tenantFolder: config.tenantFolder,
-      maxOpenFiles: Math.max(1, Math.floor(config.databaseMaxTenantConnections / 2)),
-      poolTimeout: config.databasePoolTimeout,
-      closeTimeout: config.closeTimeoutSeconds,
-      sharedTables,
-      onStatement,
-    })
-  }
-  return createPgServer({
-    url,
+}
+
+/** What every server with accounts and pools is told. */
+function pooledOptions(config: TenancyConfig, onStatement: ServerLog['onStatement']) {
+  return {
+    ...commonOptions(config, onStatement),
     adminUrl: config.adminDatabaseUrl.reveal(),
-    pooled: config.pooler === 'transaction',
     strategies: askedStrategies(config),
     poolSize: config.databasePoolSize,
     maxOverflow: config.databaseMaxOverflow,
-    poolTimeout: config.databasePoolTimeout,
     poolRecycle: config.databasePoolRecycle,
-    maxTenantConnections: config.databaseMaxTenantConnections,
-    tenantPoolSize: config.databaseTenantPoolSize,
-    databaseTemplate: config.databaseTemplate,
-    closeTimeout: config.closeTimeoutSeconds,
-    registrySchema: config.registrySchema,
-    shared: config,
-    sharedTables,
-    onStatement,
-  })
+  }
+}
+
+/** How a server of each kind is made. Nothing is opened yet. */
+const servers: Record<DatabaseKind, (config: TenancyConfig, onStatement: ServerLog['onStatement']) => DatabaseServer> =
+  {
+    postgres: (config, onStatement) =>
+      createPgServer({
+        ...pooledOptions(config, onStatement),
+        pooled: config.pooler === 'transaction',
+        maxTenantConnections: config.databaseMaxTenantConnections,
+        tenantPoolSize: config.databaseTenantPoolSize,
+        databaseTemplate: config.databaseTemplate,
+        registrySchema: config.registrySchema,
+        shared: config,
+        sharedTables: sharedTablesOf(config),
+      }),
+    pglite: (config, onStatement) => {
+      const { url, ...options } = commonOptions(config, onStatement)
+      const folder = url.slice(EMBEDDED.length)
+      return createPgliteServer({
+        ...options,
+        folder: folder === 'memory' ? undefined : folder,
+        strategies: askedStrategies(config),
+        registrySchema: config.registrySchema,
+        shared: config,
+        sharedTables: sharedTablesOf(config),
+      })
+    },
+    mysql: (config, onStatement) =>
+      createMysqlServer({
+        ...pooledOptions(config, onStatement),
+        registrySchema: config.registrySchema,
+        sharedTables: sharedTablesOf(config),
+      }),
+    mssql: (config, onStatement) => createMssqlServer({ ...pooledOptions(config, onStatement), shared: config }),
+    sqlite: (config, onStatement) =>
+      createLibsqlServer({
+        ...commonOptions(config, onStatement),
+        tenantFolder: config.tenantFolder,
+        maxOpenFiles: Math.max(1, Math.floor(config.databaseMaxTenantConnections / 2)),
+        sharedTables: sharedTablesOf(config),
+      }),
+  }
+
+function openServer(config: TenancyConfig, onStatement: ServerLog['onStatement']): DatabaseServer {
+  return servers[databaseKind(config.databaseUrl.reveal())](config, onStatement)
 }
 
 function sharedTablesOf(config: TenancyConfig): SharedTables | undefined {
