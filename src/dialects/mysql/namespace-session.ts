@@ -92,7 +92,11 @@ export function openPlace(query: Query, place: Place): OpenNamespace {
     transactional: false,
 
     async ensure() {
-      if (await isMade(query, place)) return false
+      if (await isMade(query, place)) {
+        // Somebody may serve with another account than it was made for.
+        await place.grant()
+        return false
+      }
       if (layout.own && !(await databaseExists(query, layout.database))) {
         await query(`create database ${mysqlProfile.quoteName(layout.database)} character set utf8mb4`)
         madeDatabase = true

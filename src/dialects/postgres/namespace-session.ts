@@ -10,7 +10,7 @@ import { fillTenantColumn } from './own-tenant-column.ts'
 import { pinRoutines } from './pin-routines.ts'
 import { protect } from './rls/protect.ts'
 import { assertRowKeyFits } from './rls/row-key-fit.ts'
-import { defaultRights, sharedRights } from './schema-rights.ts'
+import { giveRights, ownRights, type SchemaRights, sharedRights } from './schema-rights.ts'
 import { tenantMark } from './tenant-mark.ts'
 import { giveTenantRole, takeTenantRole } from './tenant-role.ts'
 import { refuseMisuse } from './shared/misuse.ts'
@@ -42,7 +42,7 @@ export interface Place {
    */
   locks?(statement: string): boolean
   /** Rights of the serving role in what exists later: statements for a schema and a role. */
-  grants(schema: string, role: string): readonly string[]
+  readonly grants: SchemaRights
   seal(): Promise<void>
 }
 
@@ -62,7 +62,7 @@ export async function openNamespaceSession(
     mark: schemaMark(scope, layout),
     ledgerMark: layout.naming.prefix === '' ? schemaMark(scope, layout) : tenantMark(scope),
     ...(rights.sharedTables !== undefined && { locks: namesSchema(rights.sharedTables.schema) }),
-    grants: scope.strategy === 'rls' ? sharedRights : defaultRights,
+    grants: scope.strategy === 'rls' ? sharedRights : ownRights,
     async seal() {
       if (scope.strategy === 'rls') await sealRows(query, scope, sharedSchemaOf(layout, rights))
       else if (scope.rowKey !== undefined) {
@@ -158,13 +158,18 @@ export async function markOf(query: Query, schema: string): Promise<string | nul
 
 async function ensureSchema(query: Query, { layout, mark, grants }: Place, rights: NamespaceRights): Promise<void> {
   const found = await markOf(query, layout.schema)
-  if (found === mark) return
+  const { servingRole } = rights
+  if (found === mark) {
+    if (servingRole !== undefined && layout.role === undefined)
+      await giveRights(query, layout.schema, servingRole, grants)
+    return
+  }
   if (found !== undefined) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [layout.schema])
   const schema = quoteIdentifier(layout.schema)
   await query(`create schema ${schema}`)
   await query(`comment on schema ${schema} is ${quoteLiteral(mark)}`)
-  if (rights.servingRole === undefined) return
-  for (const grant of grants(layout.schema, rights.servingRole)) await query(grant)
+  if (servingRole === undefined) return
+  for (const grant of grants.later(layout.schema, servingRole)) await query(grant)
 }
 
 /** Makes the ledger; true when it was not there. It is out of reach of those who serve. */

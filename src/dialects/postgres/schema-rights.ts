@@ -15,25 +15,55 @@ interface Relation {
   readonly hidden: boolean
 }
 
-/** Drizzle's own journal and its sequence are for the admin role alone. */
-const HIDDEN = '__drizzle_migrations'
+/** Drizzle's own journal and its sequence are for the admin role alone, with and without the prefix of a tenant. */
+const HIDDEN = '^(t[0-9a-z]{25}__)?__drizzle_migrations'
 
-/** Rows for `role` in what is there later. */
-export function defaultRights(schema: string, role: string): string[] {
-  const [place, to] = [quoteIdentifier(schema), quoteIdentifier(role)]
-  const grant = (kind: keyof typeof RIGHTS) =>
-    `alter default privileges in schema ${place} grant ${RIGHTS[kind]} on ${kind}s to ${to}`
-  return [`grant usage on schema ${place} to ${to}`, grant('table'), grant('sequence')]
+/** What a role that serves gets in a schema: in what is there later, and in what is there already. */
+export interface SchemaRights {
+  later(schema: string, role: string): readonly string[]
+  readonly present: Readonly<Partial<Record<keyof typeof RIGHTS, string>>>
 }
 
-/** The same in a schema that tenants share: each table is granted by itself, once it has policies. */
-export function sharedRights(schema: string, role: string): string[] {
+/** Rows, in the schema of a tenant and in that of prefixed tables. */
+export const ownRights: SchemaRights = Object.freeze({
+  later: defaultRights,
+  present: RIGHTS,
+})
+
+/** In a schema that tenants share each table is granted by itself, once it has policies. */
+export const sharedRights: SchemaRights = Object.freeze({
+  later(schema: string, role: string) {
+    const [place, to] = [quoteIdentifier(schema), quoteIdentifier(role)]
+    // A shared sequence must not be set back by one of those who draw from it.
+    return [
+      `grant usage on schema ${place} to ${to}`,
+      `alter default privileges in schema ${place} grant usage on sequences to ${to}`,
+    ]
+  },
+  present: { sequence: 'usage' },
+})
+
+/**
+ * Gives `role` in a schema what the one that served before has there, if it has nothing: somebody may serve with another role than
+ * the schema was made for. One that has something keeps what it has, as migrations may have taken some of it.
+ */
+export async function giveRights(
+  query: Query,
+  schema: string,
+  role: string,
+  { later, present }: SchemaRights,
+): Promise<void> {
+  const [usable] = await query<{ yes: boolean }>(
+    `select pg_catalog.has_schema_privilege($2::name, oid, 'USAGE') as yes from pg_catalog.pg_namespace where nspname = $1`,
+    [schema, role],
+  )
+  if (usable?.yes !== false) return
   const [place, to] = [quoteIdentifier(schema), quoteIdentifier(role)]
-  // A shared sequence must not be set back by one of those who draw from it.
-  return [
-    `grant usage on schema ${place} to ${to}`,
-    `alter default privileges in schema ${place} grant usage on sequences to ${to}`,
-  ]
+  const given = (await relations(query, schema, role)).flatMap(({ name, kind, hidden }) => {
+    const rights = hidden ? undefined : present[kind]
+    return rights === undefined ? [] : [`grant ${rights} on ${kind} ${place}.${quoteIdentifier(name)} to ${to}`]
+  })
+  await query([...later(schema, role), ...given].join(';'))
 }
 
 /**
@@ -74,7 +104,7 @@ export async function moveRights(query: Query, schema: string, from: string, to:
 function relations(query: Query, schema: string, role: string): Promise<Relation[]> {
   return query<Relation>(
     `select c.relname::text as name, case c.relkind when 'S' then 'sequence' else 'table' end as kind,
-       pg_catalog.starts_with(c.relname::text, $3) as hidden,
+       c.relname::text ~ $3 as hidden,
        (select pg_catalog.string_agg(a.privilege_type, ', ') from pg_catalog.aclexplode(c.relacl) a
          where a.grantee = (select oid from pg_catalog.pg_roles where rolname = $2)) as rights
      from pg_catalog.pg_class c
@@ -82,4 +112,11 @@ function relations(query: Query, schema: string, role: string): Promise<Relation
        and pg_catalog.pg_has_role(c.relowner, 'USAGE')`,
     [schema, role, HIDDEN],
   )
+}
+
+function defaultRights(schema: string, role: string): string[] {
+  const [place, to] = [quoteIdentifier(schema), quoteIdentifier(role)]
+  const grant = (kind: keyof typeof RIGHTS) =>
+    `alter default privileges in schema ${place} grant ${RIGHTS[kind]} on ${kind}s to ${to}`
+  return [`grant usage on schema ${place} to ${to}`, grant('table'), grant('sequence')]
 }

@@ -27,6 +27,8 @@ interface FoundDatabase {
   readonly mark: string | null
   readonly open: boolean
   readonly own: boolean
+  /** Whether the serving role may enter. */
+  readonly served: boolean
 }
 
 /** What a new database has brought from its template. */
@@ -59,8 +61,10 @@ export function inDatabase<T>(
 ): Promise<T> {
   const { namespace } = scope
   return locked(access, scope, async (query) => {
-    const found = await find(query, namespace)
+    const found = await find(query, namespace, access.rights)
     if (found !== undefined && !isHalfMade(found)) assertMarked(found, scope)
+    // Somebody may serve with another role than the database was made for.
+    if (found?.served === false) await query(entry(namespace, access.rights.servingRole ?? ''))
     if (found === undefined) await query(creation(namespace, access.template))
     try {
       if (found === undefined || isHalfMade(found)) await query(completion(scope, access.rights))
@@ -82,7 +86,7 @@ export function inDatabase<T>(
 export function dropDatabase(access: DatabaseAccess, scope: Scope): Promise<DestroyReport> {
   const { namespace } = scope
   return locked(access, scope, async (query) => {
-    const found = await find(query, namespace)
+    const found = await find(query, namespace, access.rights)
     if (found === undefined) return NOTHING
     assertMarked(found, scope)
     // A database that lets nobody in, or that a drop was cut off in, can still be dropped.
@@ -94,7 +98,7 @@ export function dropDatabase(access: DatabaseAccess, scope: Scope): Promise<Dest
       const reason = 'sessions are connected to it that the admin role cannot end; it must be a member of their role'
       throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', [reason], error)
     }
-    if ((await find(query, namespace)) !== undefined) {
+    if ((await find(query, namespace, access.rights)) !== undefined) {
       throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', ['the database is still there'])
     }
     return { objects: objects + 1, rows: 0 }
@@ -105,12 +109,17 @@ function locked<T>(access: DatabaseAccess, { namespace }: Scope, work: (query: Q
   return access.underLock(`fastify-tenancy:${namespace}`, work)
 }
 
-async function find(query: Query, database: string): Promise<FoundDatabase | undefined> {
+async function find(
+  query: Query,
+  database: string,
+  { servingRole }: NamespaceRights,
+): Promise<FoundDatabase | undefined> {
   const [found] = await query<FoundDatabase>(
     `select pg_catalog.shobj_description(oid, 'pg_database') as mark, datallowconn as open,
-       pg_catalog.pg_has_role(datdba, 'USAGE') as own
+       pg_catalog.pg_has_role(datdba, 'USAGE') as own,
+       coalesce(pg_catalog.has_database_privilege($2::name, oid, 'CONNECT'), true) as served
      from pg_catalog.pg_database where datname = $1`,
-    [database],
+    [database, servingRole ?? null],
   )
   return found
 }
@@ -138,7 +147,7 @@ function completion(scope: Scope, { servingRole }: NamespaceRights): string {
   return [
     `comment on database ${database} is ${quoteLiteral(tenantMark(scope))}`,
     `revoke all on database ${database} from public`,
-    ...(servingRole === undefined ? [] : [`grant connect on database ${database} to ${quoteIdentifier(servingRole)}`]),
+    ...(servingRole === undefined ? [] : [entry(scope.namespace, servingRole)]),
     // The admin role may not set it for the serving role alone.
     `alter database ${database} set search_path to ''`,
     `alter database ${database} allow_connections true`,
@@ -184,4 +193,8 @@ async function countObjects(query: Query): Promise<number> {
        and c.relnamespace not in (select oid from pg_catalog.pg_namespace where nspname ^@ 'pg_' or nspname = 'information_schema')`,
   )
   return row?.objects ?? 0
+}
+
+function entry(database: string, role: string): string {
+  return `grant connect on database ${quoteIdentifier(database)} to ${quoteIdentifier(role)}`
 }

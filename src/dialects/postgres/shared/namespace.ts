@@ -31,7 +31,10 @@ export function sharedNamespace(
             layout: layoutOf(schema, now),
             mark: SHARED_MARK,
             ledgerMark: SHARED_MARK,
-            grants: (name, role) => [`grant usage on schema ${quoteIdentifier(name)} to ${quoteIdentifier(role)}`],
+            grants: {
+              later: (name, role) => [`grant usage on schema ${quoteIdentifier(name)} to ${quoteIdentifier(role)}`],
+              present: {},
+            },
             seal: () => sealShared(query, shared, now.servingRole),
           }),
         )
