@@ -81,12 +81,18 @@ describeWith(
       }
     })
 
-    it('a tenant that was there before is pinned by the next migration run', async () => {
+    it('a routine that was made by hand is pinned by the next migration run', async () => {
       const before = testServer(database, { poolSize: 1 })
       opened.push(before)
       await before.open()
       const scope = schemaScope()
       await migrateNamespace({ server: before, scope, migrations })
+      await asSuperuser(database, async (client) => {
+        await client.query(`do $$ declare r regprocedure; begin
+          for r in select oid from pg_proc where pronamespace = '${scope.namespace}'::regnamespace loop
+            execute format('alter routine %s reset search_path', r);
+          end loop; end $$`)
+      })
       const server = await openServer()
       const db = dbOf(server, scope)
       await expect(db.insert(notes).values({ id: 1, body: 'x' }).execute()).rejects.toMatchObject(causedBy('42P01'))

@@ -56,24 +56,27 @@ export async function openNamespaceSession(
   rights: NamespaceRights,
 ): Promise<NamespaceSession> {
   const layout = layoutOf(scope, rights.shared)
+  const grants = scope.strategy === 'rls' ? sharedRights : ownRights
   await lockNamespace(query, scope, layout)
   return openPlace(query, rights, {
     layout,
     mark: schemaMark(scope, layout),
     ledgerMark: layout.naming.prefix === '' ? schemaMark(scope, layout) : tenantMark(scope),
     ...(rights.sharedTables !== undefined && { locks: namesSchema(rights.sharedTables.schema) }),
-    grants: scope.strategy === 'rls' ? sharedRights : ownRights,
+    grants,
     async seal() {
+      const { servingRole, sharedTables } = rights
+      if (layout.naming.prefix === '') await pinRoutines(query, layout)
       if (scope.strategy === 'rls') await sealRows(query, scope, sharedSchemaOf(layout, rights))
       else if (scope.rowKey !== undefined) {
         await fillTenantColumn(query, layout, rights.shared.tenantColumn, scope.rowKey)
       }
-      if (scope.strategy === 'schema' && layout.written) await pinRoutines(query, layout)
-      const { servingRole, sharedTables } = rights
       if (sharedTables !== undefined) await refuseMisuse(query, layout, sharedTables, servingRole)
-      if (scope.strategy !== 'schema' || servingRole === undefined) return
+      if (servingRole === undefined) return
       // Last: it locks out everybody else who makes roles, until this transaction ends.
-      await (layout.role === undefined ? takeTenantRole : giveTenantRole)(query, scope, servingRole)
+      if (layout.role !== undefined) return giveTenantRole(query, scope, servingRole)
+      if (scope.strategy === 'schema') await takeTenantRole(query, scope, servingRole)
+      await giveRights(query, layout.schema, servingRole, grants)
     },
   })
 }
@@ -159,11 +162,7 @@ export async function markOf(query: Query, schema: string): Promise<string | nul
 async function ensureSchema(query: Query, { layout, mark, grants }: Place, rights: NamespaceRights): Promise<void> {
   const found = await markOf(query, layout.schema)
   const { servingRole } = rights
-  if (found === mark) {
-    if (servingRole !== undefined && layout.role === undefined)
-      await giveRights(query, layout.schema, servingRole, grants)
-    return
-  }
+  if (found === mark) return
   if (found !== undefined) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [layout.schema])
   const schema = quoteIdentifier(layout.schema)
   await query(`create schema ${schema}`)

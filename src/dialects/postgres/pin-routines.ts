@@ -3,8 +3,10 @@ import type { Layout } from './layout.ts'
 import { quoteIdentifier } from './quote.ts'
 
 /**
- * Gives every function and procedure of a tenant's schema that schema as its own path. Its body is text that is read when it
- * runs, on the path of whoever calls; where tenants are not on the path, it would find nothing. Idempotent.
+ * Gives every function and procedure of a schema that schema as its own path. Its body is text that is read when it runs, on
+ * the path of whoever calls. Where tenants are not on the path, it would find nothing; and what a foreign key changes,
+ * PostgreSQL changes with the rights of the owner: a trigger or CHECK that this runs would look into whatever schema a tenant
+ * has put on the path, and the owner's rights are those on all of them. Idempotent.
  */
 export async function pinRoutines(query: AdminConnection['query'], { schema, ddlPath }: Layout): Promise<void> {
   const loose = await query<{ routine: string }>(

@@ -1,5 +1,6 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
 import { quoteIdentifier } from '../quote.ts'
+import { cascadedCode } from './cascades.ts'
 import { foreignKeys, oracles, type SharedSchema, sharedTables, ungrantedViews } from './catalogue.ts'
 import { definerFunctionsElsewhere, type Passage, passages } from './passages.ts'
 import { tableFindings } from './table-findings.ts'
@@ -56,6 +57,9 @@ export async function inspect(query: Query, at: SharedSchema): Promise<Finding[]
     ...tables.flatMap((table) => tableFindings(table, at)),
     ...(await keyFindings(query, at)),
     ...(await passages(query, at)).map((passage) => passageFinding(passage, at)),
+    ...(await cascadedCode(query, at)).map(({ table, key, kind, name }) =>
+      finding('breach', name, 'functions', `the ${kind} ${name} ${cascade(table, key, kind)}`),
+    ),
     ...(await definerFunctionsElsewhere(query, at)).map(({ schema, name }) =>
       finding('warning', name, 'functions', `the function ${schema}.${name} runs with the rights of its owner`),
     ),
@@ -66,6 +70,11 @@ export async function inspect(query: Query, at: SharedSchema): Promise<Finding[]
       ]),
     ),
   ]
+}
+
+function cascade(table: string, key: string, kind: 'trigger' | 'function'): string {
+  const cure = kind === 'trigger' ? 'make it an AFTER trigger' : 'declare it IMMUTABLE if it reads no table'
+  return `runs past the policies when the foreign key ${key} changes rows of ${table}: ${cure}, or let the key neither cascade nor set`
 }
 
 async function keyFindings(query: Query, at: SharedSchema): Promise<Finding[]> {
