@@ -249,6 +249,7 @@ function refused(name: OptionName, given: unknown, issues: readonly z.core.$ZodI
 function received(name: OptionName, value: unknown): string {
   if (noteOf(name).secret) return `got ${typeof value === 'string' ? 'a URL' : `a ${typeof value}`} (not shown)`
   if (typeof value === 'number' || typeof value === 'boolean') return `got ${value}`
+  if (Array.isArray(value) && value.some((item) => typeof item === 'object')) return 'got a list with objects in it'
   const shown = Array.isArray(value) ? JSON.stringify(value) : value
   if (typeof shown !== 'string') return `got ${quoteReceived(shown)}`
   if (shown.includes('://')) return 'got a URL (not shown)'

@@ -14,6 +14,10 @@ const table = {
   TENANCY_ERR_ROUTE_CONFIG_INVALID: [500, 'Route %s has an invalid `config.tenancy`: %s'],
   TENANCY_ERR_PEER_MISSING: [500, 'Cannot load `%s`. Install it beside fastify-tenancy: npm install %s'],
   TENANCY_ERR_NOT_STARTED: [500, 'No tenancy instance is running. Register the plugin and await `app.ready()` first.'],
+  TENANCY_ERR_START_TIMEOUT: [
+    503,
+    'Starting did not end within the %s ms that Fastify gives a plugin. Give it more, as in `Fastify({ pluginTimeout: 120_000 })`, when the database takes long to start or shared migrations are many.',
+  ],
   TENANCY_ERR_CLOSED: [503, 'This tenancy instance is closed.'],
   TENANCY_ERR_AMBIGUOUS_INSTANCE: [
     500,

@@ -29,6 +29,9 @@ declare module 'fastify' {
   }
 }
 
+/** How much of Fastify's `pluginTimeout` a start may take. */
+const SHARE_OF_TIME = 0.95
+
 /** Makes a Fastify 5 app multi-tenant. See docs/configuration.md for the options. */
 export const tenancy = fp(
   async function fastifyTenancy(app: FastifyInstance, options: TenancyOptions) {
@@ -105,10 +108,25 @@ export const tenancy = fp(
     })
     app.addHook(config.hook, resolveTenant)
     app.addHook('onError', explain)
-    app.addHook('onReady', instance.start)
+    app.addHook('onReady', () => inTime(instance.start(), app.initialConfig.pluginTimeout))
     app.addHook('onClose', instance.close)
   },
   { fastify: '5.x', name: 'fastify-tenancy' },
 )
+
+/** Fails a little before Fastify would, whose own error names neither this plugin nor what to do. */
+async function inTime(work: Promise<void>, milliseconds = 0): Promise<void> {
+  if (milliseconds === 0) return work
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    const fail = () => reject(tenancyError('TENANCY_ERR_START_TIMEOUT', [milliseconds]))
+    timer = setTimeout(fail, milliseconds * SHARE_OF_TIME)
+  })
+  try {
+    await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
 
 export default tenancy

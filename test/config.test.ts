@@ -79,6 +79,7 @@ describe('rules between options', () => {
 
   test('shared tables have migrations, and only they can be writable', () => {
     const tables = { databaseUrl: URL, sharedTables: ['plans'] }
+    expect(refusal({ ...tables, sharedTables: [{}] as never })).toContain('got a list with objects in it')
     expect(refusal(tables)).toContain('- sharedTables (TENANCY_SHARED_TABLES): got ["plans"], but no migrations')
     expect(refusal({ databaseUrl: URL, sharedMigrations: './shared' })).toContain(
       '- sharedTables (TENANCY_SHARED_TABLES): miss',

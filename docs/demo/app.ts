@@ -20,7 +20,8 @@ export const DOMAIN = 'example.test'
 /** The demo's server: embedded PostgreSQL in memory, three ways to name a tenant. */
 export async function demoApp(): Promise<FastifyInstance> {
   // `/tenants/acme/orders` is routed as `/orders`.
-  const app = Fastify({ rewriteUrl: rewriteTenantPath() })
+  // The embedded database may take longer to start than the 10 s that Fastify gives a plugin.
+  const app = Fastify({ rewriteUrl: rewriteTenantPath(), pluginTimeout: 120_000 })
 
   await app.register(tenancy, {
     databaseUrl: 'pglite:memory',

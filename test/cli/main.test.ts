@@ -22,6 +22,15 @@ function cli(...args: readonly string[]): Promise<{ code: number | null; out: st
   })
 }
 
+test('whoever stops reading hears nothing more', async () => {
+  const command = `"$0" --import tsx "$1" roles --database d --serving s --admin a | true`
+  const child = spawn('sh', ['-c', command, process.execPath, main], { stdio: ['ignore', 'ignore', 'pipe'] })
+  let err = ''
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+  await new Promise((resolve) => child.on('close', resolve))
+  expect(err).toBe('')
+})
+
 async function execute(url: string, ...statements: string[]): Promise<void> {
   const client = new Client({ connectionString: url })
   await client.connect()

@@ -1,5 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
-import { createServer, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
@@ -155,6 +155,25 @@ describeWith(['postgres18'], 'a start without a database', () => {
     await started
     await expect(runWithoutTenant(() => 'served')).rejects.toMatchObject({ code: 'TENANCY_ERR_NOT_STARTED' })
     expect(await clientBackends()).toBe(0)
+  })
+
+  it('that Fastify would not wait for fails with a word on what to do', async () => {
+    const silent = createServer()
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+    const sockets = new Set<Socket>()
+    silent.on('connection', (socket) => sockets.add(socket))
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy()
+      silent.close()
+    })
+    const { port } = silent.address() as AddressInfo
+    const databaseUrl = withPort(database.appUrl, port)
+    const app = await tenantApp(database, { databaseUrl, databasePoolTimeout: 20 }, { pluginTimeout: 800 })
+    onTestFinished(() => app.close())
+    await expect(Promise.resolve(app.ready())).rejects.toMatchObject({
+      code: 'TENANCY_ERR_START_TIMEOUT',
+      message: expect.stringContaining('within the 800 ms') as string,
+    })
   })
 
   /** Connections of our two roles, after a moment for the server to notice what was closed. */
