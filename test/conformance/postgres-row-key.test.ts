@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import { createPgliteServer } from '../../src/dialects/postgres/drivers/pglite-server.ts'
 import { verifyRls } from '../../src/dialects/postgres/rls/verify.ts'
+import { giveRights, ownRights } from '../../src/dialects/postgres/schema-rights.ts'
 import { rlsStrategy } from '../../src/isolation/rls.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import type { TestDatabase } from '../servers/database.ts'
@@ -148,11 +149,84 @@ for (const name of ['postgres15', 'postgres18'] as const) {
       })
     })
 
-    it('control: two keys of one canonical form would share their rows in an integer column', async () => {
-      const { server, a, b, rows } = await bedOf(['create table notes (tenant_id integer, id int)'], ['42', '042'])
-      await rows(a, 'insert into notes (id) values (1)')
-      expect(await rows(b, 'select id from notes')).toEqual([{ id: 1 }])
-      await server.close()
+    describe('the table of who has which key', () => {
+      const notes = ['create table notes (tenant_id integer, id int)']
+      const refused = 'TENANCY_ERR_TENANT_EXISTS'
+
+      it('refuses the key of another tenant, which the policy alone would give its rows', async () => {
+        const { server, a, b, rows } = await bedOf(notes, ['42', '42'])
+        await rows(a, 'insert into notes (id) values (1)')
+        // Control.
+        expect(await rows(b, 'select id from notes')).toEqual([{ id: 1 }])
+        expect(await codeOf(migrateNamespace({ server, scope: b, migrations: [] }))).toBe(refused)
+        expect(await codeOf(server.destroy(b))).toBe('TENANCY_ERR_DESTROY_INCOMPLETE')
+        await migrateNamespace({ server, scope: a, migrations: [] })
+        expect(await server.destroy(a)).toEqual({ objects: 0, rows: 1 })
+        expect(await codeOf(migrateNamespace({ server, scope: b, migrations: [] }))).toBe(refused)
+        await migrateNamespace({ server, scope: a, migrations: [] })
+        await server.close()
+      })
+
+      it('refuses a key of the same canonical form, with all that its migrations did', async () => {
+        const { server, schema, b } = await bedOf(tables('text'), ['42', '042'])
+        const migrations = [migrationOf('create table later (tenant_id text, id int)')]
+        expect(await codeOf(migrateNamespace({ server, scope: b, migrations }))).toBe(refused)
+        expect(await server.admin.query(`select to_regclass('${schema}.later') as made`)).toEqual([{ made: null }])
+        await server.close()
+      })
+
+      it('is out of reach of the SQL of tenants, also after somebody granted them every table', async () => {
+        const { server, schema, shared, a, migrate, rows } = await bedOf(notes, ['42'])
+        const table = `${schema}.__tenancy_row_keys`
+        const grants = [
+          '',
+          `grant all on all tables in schema ${schema} to ${database.appRole}, public`,
+          // Made again, where what is made is everybody's.
+          `drop table ${table}; alter default privileges in schema ${schema} grant all on tables to public, ${database.appRole}`,
+        ]
+        for (const grant of grants) {
+          await server.admin.query(grant)
+          await migrate()
+          for (const text of [
+            `select * from ${table}`,
+            'select * from __tenancy_row_keys',
+            `insert into ${table} values ('43', '${a.tenantId}')`,
+            `update ${table} set row_key = '43'`,
+            `delete from ${table}`,
+            `truncate ${table}`,
+            `drop table ${table}`,
+          ]) {
+            expect([text, await codeOf(rows(a, text))]).toEqual([text, '42501'])
+          }
+        }
+        expect((await verifyRls(server, shared)).warnings.filter((text) => text.includes('row_key'))).toEqual([])
+        expect(await server.admin.query(`select row_key, tenant from ${table}`)).toEqual([
+          { row_key: '42', tenant: a.tenantId },
+        ])
+        await server.close()
+      })
+
+      it('is not given to a role that serves later', async () => {
+        const { server, schema } = await bedOf(notes, ['42'])
+        const role = `later_${schema}`
+        await asSuperuser(database, async (client) => {
+          await client.query(`begin; create role ${role}`)
+          const query = async (text: string, values?: unknown[]) => (await client.query(text, values)).rows as never
+          await giveRights(query, schema, role, ownRights)
+          const { rows } = await client.query(
+            `select has_table_privilege('${role}', '${schema}.notes', 'SELECT') as notes,
+               has_table_privilege('${role}', '${schema}.__tenancy_row_keys', 'SELECT, INSERT, UPDATE, DELETE') as keys`,
+          )
+          expect(rows).toEqual([{ notes: true, keys: false }])
+          await client.query('rollback')
+        })
+        await server.close()
+      })
+
+      it('is never one that somebody else made', async () => {
+        const made = bedOf([...notes, 'create table __tenancy_row_keys (row_key text, tenant uuid)'], ['42'])
+        expect(await codeOf(made)).toBe('TENANCY_ERR_NAMESPACE_EXISTS')
+      })
     })
   })
 }
@@ -182,7 +256,15 @@ describe('row keys on PGlite', () => {
     await expect(migrateNamespace({ server, scope: misfit, migrations })).rejects.toMatchObject({
       code: 'TENANCY_ERR_TENANT_INVALID',
     })
+    const [rows, again] = [queryOver(server), placedScope(rlsStrategy(), keys[0])]
+    const taken = () => codeOf(migrateNamespace({ server, scope: again, migrations }))
+    expect(await taken()).toBe('TENANCY_ERR_TENANT_EXISTS')
+    expect(await codeOf(server.destroy(again))).toBe('TENANCY_ERR_DESTROY_INCOMPLETE')
+    expect(await codeOf(rows(a, 'select * from __tenancy_row_keys'))).toBe('42501')
+    expect(await codeOf(rows(a, 'delete from rls.__tenancy_row_keys'))).toBe('42501')
+    await migrateNamespace({ server, scope: a, migrations })
     expect(await server.destroy(a)).toEqual({ objects: 0, rows: 4 })
-    expect(await queryOver(server)(b, 'select from customers')).toHaveLength(2)
+    expect(await rows(b, 'select from customers')).toHaveLength(2)
+    expect(await taken()).toBe('TENANCY_ERR_TENANT_EXISTS')
   })
 })

@@ -88,13 +88,13 @@ function itKeepsTenantsApart(
     const keys = await server.admin.query<{ name: string; first: string }>(
       `select c.conname::text as name, a.attname::text as first from pg_constraint c
        join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
-       where c.connamespace = $1::regnamespace and c.contype in ('p', 'u', 'f') and c.conrelid::regclass::text not like '%drizzle%' order by 1`,
+       where c.connamespace = $1::regnamespace and c.contype in ('p', 'u', 'f') and c.conrelid::regclass::text !~ '__(drizzle|tenancy)_' order by 1`,
       [schema],
     )
     expect(keys).toHaveLength(8)
     expect(keys.filter(({ first }) => first !== 'tenant_id')).toEqual([])
     const indexes = await server.admin.query(
-      `select indexname from pg_indexes where schemaname = $1 and tablename not like '%drizzle%'`,
+      `select indexname from pg_indexes where schemaname = $1 and tablename !~ '__(drizzle|tenancy)_'`,
       [schema],
     )
     expect(indexes).toHaveLength(5)

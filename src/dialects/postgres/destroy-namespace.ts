@@ -12,6 +12,7 @@ import {
 } from './namespace-session.ts'
 import { quoteIdentifier } from './quote.ts'
 import { destroyRows } from './rls/destroy-rows.ts'
+import { claimRowKey } from './rls/row-keys.ts'
 import { detachFromShared } from './shared/detach.ts'
 import { tenantMark } from './tenant-mark.ts'
 import { dropTenantRole } from './tenant-role.ts'
@@ -62,7 +63,14 @@ async function destroyOwnRows(
   layout: Layout,
   rights: NamespaceRights,
 ): Promise<DestroyReport> {
-  if (!(await admin.transaction((query) => isOurs(query, scope, layout)))) return NOTHING
+  const there = await admin.transaction(async (query) => {
+    await lockNamespace(query, scope, layout)
+    if (!(await isOurs(query, scope, layout))) return false
+    // The rows of a key are those of who has it. One that is not taken is from now on: it must not be used again.
+    if (await claimRowKey(query, layout.schema, scope)) return true
+    throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', ['another tenant has its row key'])
+  })
+  if (!there) return NOTHING
   return destroyRows(admin, scope.settings[TENANT_SETTING] ?? '', sharedSchemaOf(layout, rights))
 }
 

@@ -10,6 +10,7 @@ import { fillTenantColumn } from './own-tenant-column.ts'
 import { pinRoutines } from './pin-routines.ts'
 import { protect } from './rls/protect.ts'
 import { assertRowKeyFits } from './rls/row-key-fit.ts'
+import { claimRowKey, ROW_KEYS } from './rls/row-keys.ts'
 import { giveRights, ownRights, type SchemaRights, sharedRights } from './schema-rights.ts'
 import { tenantMark } from './tenant-mark.ts'
 import { giveTenantRole, takeTenantRole } from './tenant-role.ts'
@@ -81,9 +82,10 @@ export async function openNamespaceSession(
   })
 }
 
-async function sealRows(query: Query, { settings }: Scope, at: SharedSchema): Promise<void> {
+async function sealRows(query: Query, scope: Scope, at: SharedSchema): Promise<void> {
   await protect(query, at)
-  await assertRowKeyFits(query, at, settings[TENANT_SETTING] ?? '')
+  await assertRowKeyFits(query, at, scope.settings[TENANT_SETTING] ?? '')
+  if (!(await claimRowKey(query, at.schema, scope))) throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
 }
 
 function namesSchema(schema: string): (statement: string) => boolean {
@@ -137,7 +139,7 @@ export async function lockNamespace(query: Query, { namespace }: Scope, { schema
 
 /** What row policies need to know of the shared schema. */
 export function sharedSchemaOf({ schema }: Layout, { servingRole, shared }: NamespaceRights): SharedSchema {
-  return { schema, column: shared.tenantColumn, ledger: LEDGER, role: servingRole ?? null }
+  return { schema, column: shared.tenantColumn, internal: [LEDGER, ROW_KEYS], role: servingRole ?? null }
 }
 
 /** The full name of the ledger, quoted. */

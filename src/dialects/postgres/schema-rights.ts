@@ -1,5 +1,6 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
 import { quoteIdentifier } from './quote.ts'
+import { ROW_KEYS } from './rls/row-keys.ts'
 
 type Query = AdminConnection['query']
 
@@ -15,8 +16,11 @@ interface Relation {
   readonly hidden: boolean
 }
 
-/** Drizzle's own journal and its sequence are for the admin role alone, with and without the prefix of a tenant. */
-const HIDDEN = '^(t[0-9a-z]{25}__)?__drizzle_migrations'
+/**
+ * For the admin role alone: Drizzle's own journal and its sequence, with and without the prefix of a tenant, and who has which
+ * row key.
+ */
+const HIDDEN = `^((t[0-9a-z]{25}__)?__drizzle_migrations|${ROW_KEYS}$)`
 
 /** What a role that serves gets in a schema: in what is there later, and in what is there already. */
 export interface SchemaRights {

@@ -80,7 +80,7 @@ describe('what a table lacks', () => {
     owned: false,
     policies: [],
   }
-  const at = { schema: 'rls', column: 'tenant_id', ledger: 'ledger', role: 'app' }
+  const at = { schema: 'rls', column: 'tenant_id', internal: ['ledger'], role: 'app' }
   const repairs = (table: SharedTable, role: string | null = 'app') =>
     tableFindings(table, { ...at, role }).flatMap(({ repair }) => repair)
 

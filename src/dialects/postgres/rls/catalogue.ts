@@ -8,8 +8,8 @@ export interface SharedSchema {
   readonly schema: string
   /** The column that says whose a row is. */
   readonly column: string
-  /** The ledger's name: no tenant has rows in it. */
-  readonly ledger: string
+  /** Tables of the library's own, such as the ledger: no tenant has rows in them. */
+  readonly internal: readonly string[]
   /** The serving role; null when the admin connection serves too. */
   readonly role: string | null
 }
@@ -48,7 +48,7 @@ export interface SharedTable {
   readonly policies: readonly StoredPolicy[]
 }
 
-/** Every table of a schema but the ledger. */
+/** Every table of a schema but those of the library's own. */
 export function sharedTables(query: Query, at: SharedSchema): Promise<SharedTable[]> {
   return query<SharedTable>(
     `select c.relname::text as name, c.relkind::text as kind, c.relrowsecurity as enabled, c.relforcerowsecurity as forced,
@@ -69,9 +69,9 @@ export function sharedTables(query: Query, at: SharedSchema): Promise<SharedTabl
      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and not a.attisdropped
      left join pg_catalog.pg_roles r on r.rolname = $4
-     where n.nspname = $1 and c.relkind in ('r', 'p') and c.relname <> $3
+     where n.nspname = $1 and c.relkind in ('r', 'p') and c.relname::text <> all ($3::text[])
      order by c.relname`,
-    [at.schema, at.column, at.ledger, at.role],
+    [at.schema, at.column, at.internal, at.role],
   )
 }
 
@@ -119,14 +119,18 @@ export async function ungrantedViews(query: Query, { schema, role }: SharedSchem
 }
 
 /** Unique indexes and exclusion constraints without the tenant column: by their error one tenant learns what another has. */
-export function oracles(query: Query, { schema, column }: SharedSchema): Promise<{ table: string; index: string }[]> {
+export function oracles(
+  query: Query,
+  { schema, column, internal }: SharedSchema,
+): Promise<{ table: string; index: string }[]> {
   return query<{ table: string; index: string }>(
     `select t.relname::text as table, x.relname::text as index from pg_catalog.pg_index i
      join pg_catalog.pg_class t on t.oid = i.indrelid join pg_catalog.pg_class x on x.oid = i.indexrelid
      join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attname = $2
      where t.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $1)
        and (i.indisunique or i.indisexclusion) and not (a.attnum = any (i.indkey::int2[])) and not x.relispartition
+       and t.relname::text <> all ($3::text[])
      order by 1, 2`,
-    [schema, column],
+    [schema, column, internal],
   )
 }

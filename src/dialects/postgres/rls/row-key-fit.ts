@@ -24,13 +24,13 @@ export async function assertRowKeyFits(query: AdminConnection['query'], at: Shar
 }
 
 /** The types of tenant columns, with their lengths, and a table for each. */
-function tenantTypes(query: AdminConnection['query'], { schema, column, ledger }: SharedSchema) {
+function tenantTypes(query: AdminConnection['query'], { schema, column, internal }: SharedSchema) {
   return query<{ type: string; table: string }>(
     `select pg_catalog.format_type(a.atttypid, a.atttypmod) as type, min(c.relname::text) as table
      from pg_catalog.pg_class c join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and not a.attisdropped
-     where c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $1) and c.relkind in ('r', 'p') and c.relname <> $3
+     where c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $1) and c.relkind in ('r', 'p') and c.relname::text <> all ($3::text[])
      group by 1 order by 1`,
-    [schema, column, ledger],
+    [schema, column, internal],
   )
 }
 

@@ -1,0 +1,61 @@
+import type { AdminConnection } from '../../../contracts/dialect.ts'
+import { type Scope, TENANT_SETTING } from '../../../contracts/isolation.ts'
+import { tenancyError } from '../../../errors.ts'
+import { canonicalRowKey } from '../../../util/row-key.ts'
+import { quoteIdentifier, quoteLiteral } from '../quote.ts'
+
+type Query = AdminConnection['query']
+
+/**
+ * Which tenant has which row key of a shared schema. A registry keeps its own keys apart; only what lies beside the rows
+ * keeps those of two registries apart that lead to the same rows.
+ */
+export const ROW_KEYS = '__tenancy_row_keys'
+
+/** So that a table made by somebody else is never taken for it. */
+const MARK = 'fastify-tenancy row keys'
+
+/**
+ * Writes down for ever that a tenant has its row key, for who holds the lock of the shared schema. Idempotent.
+ * @returns false when another tenant has the key, or one that a column could read as the same value
+ * @throws TENANCY_ERR_NAMESPACE_EXISTS when there is a table of this name that is not ours
+ */
+export async function claimRowKey(query: Query, schema: string, { tenantId, settings }: Scope): Promise<boolean> {
+  const table = `${quoteIdentifier(schema)}.${quoteIdentifier(ROW_KEYS)}`
+  await ensureTable(query, table)
+  await closeTable(query, table)
+  const key = canonicalRowKey(settings[TENANT_SETTING] ?? '')
+  await query(`insert into ${table} (row_key, tenant) values ($1, $2) on conflict do nothing`, [key, tenantId])
+  const [claim] = await query<{ own: boolean }>(`select tenant = $2 as own from ${table} where row_key = $1`, [
+    key,
+    tenantId,
+  ])
+  return claim?.own === true
+}
+
+async function ensureTable(query: Query, table: string): Promise<void> {
+  const [found] = await query<{ exists: boolean; mark: string | null }>(
+    `select pg_catalog.to_regclass($1) is not null as exists,
+       pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class') as mark`,
+    [table],
+  )
+  if (found?.exists === true) {
+    if (found.mark !== MARK) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [table])
+    return
+  }
+  await query(`create table ${table} (row_key text collate "C" primary key, tenant uuid not null)`)
+  await query(`comment on table ${table} is ${quoteLiteral(MARK)}`)
+}
+
+/** Takes back what default privileges, or somebody who meant every table, have given of it. */
+async function closeTable(query: Query, table: string): Promise<void> {
+  const others = await query<{ role: string | null }>(
+    `select distinct r.rolname::text as role from pg_catalog.pg_class c
+     cross join lateral pg_catalog.aclexplode(c.relacl) a left join pg_catalog.pg_roles r on r.oid = a.grantee
+     where c.oid = $1::regclass and a.grantee <> c.relowner`,
+    [table],
+  )
+  for (const { role } of others) {
+    await query(`revoke all on ${table} from ${role === null ? 'public' : quoteIdentifier(role)}`)
+  }
+}
