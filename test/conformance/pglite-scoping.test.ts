@@ -349,6 +349,9 @@ describe('PGlite', () => {
       'set session authorization postgres',
       'SET LOCAL SESSION /**/ AUTHORIZATION default',
       'set "session_authorization" to postgres',
+      'set local U&"session_authorization" = postgres',
+      `set local u&"\\0073ession\\005fauthorization" = postgres`,
+      `set U&"s!0065ssion_authorization" uescape '!' = postgres`,
     ]) {
       expect(await codeOf(() => dbOf(a).execute(sql.raw(raw))), raw).toBe('TENANCY_ERR_STATEMENT_REFUSED')
     }

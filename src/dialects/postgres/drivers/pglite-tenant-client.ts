@@ -141,14 +141,14 @@ function refusalOf(text: string): string | undefined {
   const keyword = leadingKeyword(text)
   // Nobody would ever feed COPY FROM STDIN, and PGlite never comes back from it.
   if (keyword === 'copy') return 'COPY on an embedded database'
-  if (keyword === 'set' && /\bsession[ _]authorization\b/.test(words(text))) return 'SET SESSION AUTHORIZATION'
+  if (keyword === 'set' && setsUser(text)) return 'SET SESSION AUTHORIZATION'
   return undefined
 }
 
-function words(text: string): string {
-  const found: string[] = []
-  for (const token of tokenize(text)) {
-    if (token.kind === 'word' || token.kind === 'quoted-identifier') found.push(token.text.toLowerCase())
-  }
-  return found.join(' ')
+/** Whether a SET changes the session's user, or may: what a name with escapes (`U&"…"`) stands for is not read here. */
+function setsUser(text: string): boolean {
+  const tokens = tokenize(text)
+  if (tokens.some(({ kind }) => kind === 'unicode-identifier')) return true
+  const names = tokens.filter(({ kind }) => kind === 'word' || kind === 'quoted-identifier')
+  return /\bsession[ _]authorization\b/.test(names.map((name) => name.text.toLowerCase()).join(' '))
 }
