@@ -260,6 +260,10 @@ for (const version of ['15', '18'] as const) {
         'create temp table mine (a int)',
         'create temporary view mine as select 1',
         'create or replace local temporary view mine as select 1',
+        `create ${' '.repeat(500)} temp table mine (a int)`,
+        'set "search_path" = local, public',
+        'set U&"search_path" = transaction, public',
+        `set u&"search!005fpath" uescape '!' = constraints`,
       ])('destroys the connection of, or refuses behind a pooler: %s', async (text) => {
         for (const pooled of [false, true]) {
           const single = testServer(database, { url: urlOf(), poolSize: 1, pooled })

@@ -1,4 +1,4 @@
-import { leadingKeyword, tokenize } from './lexer.ts'
+import { leadingKeyword, type Token, tokenize } from './lexer.ts'
 
 /** What a statement means for the scope it runs in. */
 export type StatementKind =
@@ -20,8 +20,6 @@ const HOLD: StatementKind = Object.freeze({ kind: 'refused', what: 'a cursor WIT
 /** What SET changes for the transaction only. */
 const TRANSACTION_SETTINGS = new Set(['local', 'transaction', 'constraints'])
 const TEMPORARY = new Set(['temp', 'temporary'])
-/** The words that matter come first; behind them a statement may be long. */
-const LOOK_AHEAD = 400
 const PROCEDURE: StatementKind = Object.freeze({ kind: 'procedure' })
 
 /** Classifies a statement by its first word; only transaction control is read further. */
@@ -66,10 +64,17 @@ function changing(changes: string): StatementKind {
   return { kind: 'plain', changes }
 }
 
-/** The first word of a statement that is none of `skipped`. */
+/** What comes first in a statement that is none of `skipped`, if it is a word: a name in quotes is none, whatever it stands for. */
 function wordAfter(text: string, skipped: readonly string[]): string {
-  const words = tokenize(text.slice(0, LOOK_AHEAD)).filter(({ kind }) => kind === 'word')
-  return words.map((token) => token.text.toLowerCase()).find((word) => !skipped.includes(word)) ?? ''
+  const next = tokenize(text).find(
+    (token) => !isBlank(token) && !(token.kind === 'word' && skipped.includes(token.text.toLowerCase())),
+  )
+  return next?.kind === 'word' ? next.text.toLowerCase() : ''
+}
+
+/** Before a statement a semicolon is blank too. */
+function isBlank({ kind, text }: Token): boolean {
+  return kind === 'whitespace' || kind === 'line-comment' || kind === 'block-comment' || text === ';'
 }
 
 function transactionControl(text: string): StatementKind {
@@ -89,8 +94,7 @@ function transactionControl(text: string): StatementKind {
 function significantWords(text: string): string[] | undefined {
   const words: string[] = []
   for (const token of tokenize(text)) {
-    if (token.kind === 'whitespace' || token.kind === 'line-comment' || token.kind === 'block-comment') continue
-    if (token.text === ';') continue
+    if (isBlank(token)) continue
     if (token.text === ',' && words.length > 0) words[words.length - 1] += ','
     else if (token.kind === 'word') words.push(token.text.toLowerCase())
     else if (token.kind === 'quoted-identifier' && words.includes('to')) words.push(token.text)
