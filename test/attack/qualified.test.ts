@@ -9,7 +9,16 @@ import type { PgModule, PgPool } from '../../src/dialects/postgres/drivers/pg-ty
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
-import { asSuperuser, baselineDatabase, open, schemaScope, sharedSchemas, testServer } from '../support/database.ts'
+import {
+  asSuperuser,
+  baselineDatabase,
+  makeExtension,
+  open,
+  runRolesScript,
+  schemaScope,
+  sharedSchemas,
+  testServer,
+} from '../support/database.ts'
 import { barePool } from './target.ts'
 
 const qualified = { ...sharedSchemas, schemaScoping: 'qualified' as const }
@@ -211,6 +220,39 @@ for (const version of ['postgres15', 'postgres18'] as const) {
         await ofA.query(`select extensions.runs('set search_path to "${a.namespace}"')`)
         expect((await ofB.query(UNQUALIFIED)).rows).toEqual([{ secret: 'of a' }])
         await superuser('drop function extensions.runs(text)')
+      })
+
+      it('through a function of an extension that does: the start refuses it, the script takes it away', async (ctx) => {
+        const server = await openServer()
+        const [ofA, ofB] = clientsOf(server)
+        ctx.skip(!(await makeExtension(database, 'xml2')), 'this server has no xml2')
+        const text = `select * from extensions.xpath_table('1', 'secret', '"${a.namespace}".items', '/s',
+          'true; set search_path to "${a.namespace}"; select 1, ''<s>x</s>''') as t(id int, s text)`
+        await ofA.query(text)
+        expect((await ofB.query(UNQUALIFIED)).rows).toEqual([{ secret: 'of a' }])
+        const signature = 'extensions.xpath_table(text, text, text, text, text)'
+        for (const holder of ['public', `"${database.appRole}"`]) {
+          await superuser(`grant execute on function ${signature} to ${holder}`)
+          await expect(openServer()).rejects.toMatchObject({
+            code: 'TENANCY_ERR_RIGHTS_UNMET',
+            message: expect.stringContaining(
+              `revoke execute on function ${signature} from public and the serving role`,
+            ),
+          })
+          await runRolesScript(database, { qualified: true })
+          expect(await codeOf(ofA.query(text))).toBe('42501')
+        }
+        await openServer()
+        await superuser('drop extension xml2')
+      })
+
+      it('perhaps through one in a language that the start cannot read, of which it warns', async () => {
+        await superuser(`create language other handler plpgsql_call_handler;
+          create function extensions.tells() returns int language other as 'begin return 1; end'`)
+        const server = testServer(database, { shared: qualified })
+        opened.push(server)
+        expect((await server.open()).join()).toContain('extensions.tells')
+        await superuser('drop language other cascade')
       })
     })
   })

@@ -14,7 +14,16 @@ import { scopeSql } from '../../src/dialects/postgres/scope-sql.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { type TestDatabase, withPort } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
-import { asSuperuser, baselineDatabase, open, schemaScope, sharedSchemas, testServer } from '../support/database.ts'
+import {
+  asSuperuser,
+  baselineDatabase,
+  makeExtension,
+  open,
+  runRolesScript,
+  schemaScope,
+  sharedSchemas,
+  testServer,
+} from '../support/database.ts'
 import { type Enemy, escapes, type Hostile, promotions, readings, SECRET, writings } from './hostile-statements.ts'
 import { barePool } from './target.ts'
 
@@ -297,6 +306,33 @@ for (const version of ['15', '18'] as const) {
         const text = `select ${name}('set local role "${b.namespace}"'), query_to_xml('select * from "${b.namespace}".items', true, false, '')`
         expect(await stolen(pool, text)).toContain(SECRET)
         await asSuperuser(database, (client) => client.query(`drop function ${name}(text)`))
+      })
+
+      it('through a function of an extension that does: the start refuses it, the script takes it away', async (ctx) => {
+        const pool = await poolOf(a)
+        const text = `select * from extensions.xpath_table('id', 'secret', 'items', '/s',
+          'true; set local role "${b.namespace}"; select id, ''<s>'' || secret || ''</s>'' from "${b.namespace}".items') as t(id int, s text)`
+        ctx.skip(!(await makeExtension(database, 'xml2')), 'this server has no xml2')
+        expect(await stolen(pool, text)).toContain(SECRET)
+        await expect(openServer('direct')).rejects.toMatchObject({
+          code: 'TENANCY_ERR_RIGHTS_UNMET',
+          message: expect.stringMatching(/revoke execute on function extensions\.xpath_table\(text.*\) from public/),
+        })
+        await runRolesScript(database, { tenantRoles: true })
+        expect((await outcomeOf(pool.query({ text }))).code).toBe('42501')
+        await openServer('direct')
+        await asSuperuser(database, (client) => client.query('drop extension xml2'))
+      })
+
+      it('perhaps through one in a language that the start cannot read, of which it warns', async () => {
+        await asSuperuser(database, (client) =>
+          client.query(`create language other handler plpgsql_call_handler;
+            create function extensions.tells() returns int language other as 'begin return 1; end'`),
+        )
+        const server = testServer(database, { shared: walled })
+        opened.push(server)
+        expect((await server.open()).join()).toContain('extensions.tells')
+        await asSuperuser(database, (client) => client.query('drop language other cascade'))
       })
     })
   })

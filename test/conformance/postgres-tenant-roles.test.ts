@@ -8,6 +8,7 @@ import { describeWith } from '../servers/suite.ts'
 import {
   asSuperuser,
   baselineDatabase,
+  makeExtension,
   open,
   runRolesScript,
   schemaScope,
@@ -271,6 +272,23 @@ for (const version of ['postgres15', 'postgres18'] as const) {
         await asSuperuser(own, (client) => client.query(weaken(own)))
         const started = testServer(own, { shared: walled }).open()
         await expect(started).rejects.toMatchObject({ code: 'TENANCY_ERR_RIGHTS_UNMET' })
+        await own.drop()
+      })
+
+      it('dblink for everybody, whatever its functions are called, until the script has run again', async (ctx) => {
+        const own = await baselineDatabase(postgres.url, { tenantRoles: true })
+        ctx.skip(!(await makeExtension(own, 'dblink')), 'this server has no dblink')
+        const start = () => testServer(own, { shared: walled }).open()
+        await expect(start()).rejects.toMatchObject({ message: expect.stringContaining('extensions.dblink(') })
+        await runRolesScript(own, { tenantRoles: true })
+        const server = testServer(own, { shared: walled })
+        expect(await server.open()).toEqual([])
+        await server.close()
+        await asSuperuser(own, (client) =>
+          client.query(`alter function extensions.dblink_exec(text) rename to executes;
+            grant execute on function extensions.executes(text) to public`),
+        )
+        await expect(start()).rejects.toMatchObject({ message: expect.stringContaining('extensions.executes(text)') })
         await own.drop()
       })
 

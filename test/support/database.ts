@@ -41,6 +41,16 @@ export async function asSuperuser<T>({ superUrl }: TestDatabase, work: (client: 
   }
 }
 
+/** Makes one of PostgreSQL's own extensions for everybody. @returns whether the server has it at all */
+export async function makeExtension(database: TestDatabase, name: string): Promise<boolean> {
+  return asSuperuser(database, async (client) => {
+    const { rowCount } = await client.query('select from pg_available_extensions where name = $1', [name])
+    if (rowCount === 0) return false
+    await client.query(`create extension ${name} schema extensions`)
+    return true
+  })
+}
+
 /** A server on this database; `url` may lead through a pooler or proxy. */
 export function testServer(
   database: TestDatabase,

@@ -1,5 +1,6 @@
 import { tenancyError } from '../../errors.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
+import { RUNS_TEXT } from './text-functions.ts'
 
 /** Names for {@link rolesScript}. */
 export interface RolesScriptOptions {
@@ -72,7 +73,7 @@ grant select on pg_catalog.pg_stats, pg_catalog.pg_stat_activity to ${admin};
 create schema if not exists ${extensions};
 revoke all on schema ${extensions} from public;
 grant usage on schema ${extensions} to ${serving}, ${admin};
-${tenantDatabases ? databaseRights(serving, admin) : ''}${tenantRoles ? roleRights(serving, admin, extensions) : ''}${qualified ? quietRights(serving, admin) : ''}`
+${tenantDatabases ? databaseRights(serving, admin) : ''}${tenantRoles ? roleRights(serving, admin, extensions) : ''}${qualified ? quietRights({ servingRole, serving, admin }) : ''}`
 }
 
 /** What nobody but `who` may do: change the session from within a statement. */
@@ -89,10 +90,20 @@ end $tenancy$;
 `
 }
 
-/** What keeps a statement of one tenant from changing the search path of the next: no scope would put it right. */
-function quietRights(serving: string, admin: string): string {
-  return `${sessionLocks([admin], admin)}revoke execute on function pg_catalog.set_config(text, text, boolean) from ${serving};
+/** Takes from `holders` the functions that run any text and are there now, as far as `who` may call them. */
+function revokeTextFunctions(who: string, holders: string): string {
+  return `do $tenancy$ declare runs regprocedure; begin
+  for runs in select p.oid from pg_catalog.pg_proc p where ${RUNS_TEXT} and pg_catalog.has_function_privilege(${quoteLiteral(who)}::name, p.oid, 'EXECUTE') loop
+    execute pg_catalog.format('revoke execute on function %s from %s', runs, ${quoteLiteral(holders)});
+  end loop;
+end $tenancy$;
 `
+}
+
+/** What keeps a statement of one tenant from changing the search path of the next: no scope would put it right. */
+function quietRights({ servingRole, serving, admin }: Record<'servingRole' | 'serving' | 'admin', string>): string {
+  return `${sessionLocks([admin], admin)}revoke execute on function pg_catalog.set_config(text, text, boolean) from ${serving};
+${revokeTextFunctions(servingRole, `public, ${serving}`)}`
 }
 
 /** What makes roles of tenants a wall, and what the admin role needs to make them. */
@@ -100,7 +111,7 @@ export function roleRights(serving: string, admin: string, extensions: string): 
   return `alter role ${admin} createrole;
 alter role ${serving} noinherit;
 grant usage on schema ${extensions} to public;
-${sessionLocks([serving, admin], admin)}`
+${sessionLocks([serving, admin], admin)}${revokeTextFunctions('public', 'public')}`
 }
 
 /** What the admin role needs to give each tenant a database, and to drop one that the serving role is connected to. */

@@ -1,6 +1,7 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
 import { tenancyError } from '../../errors.ts'
 import type { Baseline } from './baseline.ts'
+import { suspiciousFunctions, textFunctions } from './text-functions.ts'
 
 /** What SQL of tenants may do to the session that it runs in. Whoever changes that from within a statement is past any scope. */
 interface SessionRights {
@@ -32,10 +33,11 @@ export async function assertWall(
   options: WallOptions,
 ): Promise<string[]> {
   const unmet = [...bypasses, ...(await unmetForTenantRoles(query, options))]
+  unmet.push(...mustNotCall('everybody', 'public', await textFunctions({ query, who: EVERYBODY })))
   if (unmet.length > 0)
     throw tenancyError('TENANCY_ERR_RIGHTS_UNMET', ['tenantRoles', unmet.join('; '), '--tenant-roles'])
   return warnOf(
-    await suspiciousFunctions(query, EVERYBODY),
+    await suspiciousFunctions({ query, who: EVERYBODY }),
     'tenantRoles',
     'runs with the rights of its owner, or runs text it is given, is a hole in the wall',
   )
@@ -55,10 +57,12 @@ export async function assertQuiet(query: AdminConnection['query'], path: readonl
   // A pooler that swallows the options of a connection would leave it what the role is set to.
   if (found !== undefined && (found.source !== 'client' || found.path !== path.join(',')))
     unmet.push('its connections do not begin with the search_path that we ask for; connect without a pooler')
+  const runners = await textFunctions({ query, who: 'current_user' })
+  unmet.push(...mustNotCall('the serving role', 'public and the serving role', runners))
   if (unmet.length > 0)
     throw tenancyError('TENANCY_ERR_RIGHTS_UNMET', ["schemaScoping: 'qualified'", unmet.join('; '), '--qualified'])
   return warnOf(
-    await suspiciousFunctions(query, 'current_user'),
+    await suspiciousFunctions({ query, who: 'current_user' }),
     'schemaScoping',
     'runs text it is given can change the search_path of the next tenant',
   )
@@ -96,28 +100,22 @@ async function unmetForTenantRoles(
   return unmet
 }
 
-/** Functions that tenants can call and that run with the rights of an owner, or text they are given. Seen by their words only. */
-async function suspiciousFunctions(query: AdminConnection['query'], who: string): Promise<string[]> {
-  const found = await query<{ name: string }>(
-    `select distinct pg_catalog.format('%s.%s', n.nspname, p.proname) as name
-     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
-     where p.oid >= ${FIRST_MADE_OID} and pg_catalog.has_schema_privilege(${who}::name, n.oid, 'USAGE')
-       and pg_catalog.has_function_privilege(${who}::name, p.oid, 'EXECUTE')
-       and (p.prosecdef or p.proname ^@ 'dblink' or (l.laninline <> 0 and p.prosrc ~* '\\mexecute\\M')) order by 1 limit 10`,
-  )
-  return found.map(({ name }) => name)
-}
-
 /** As PostgreSQL knows them where it asks for the name of a role. */
 const EVERYBODY = `'public'`
-
-/** What came with the server has a lower oid. */
-const FIRST_MADE_OID = 16384
 
 const SET_CONFIG = `'pg_catalog.set_config(text, text, boolean)'`
 
 function warnOf(functions: readonly string[], option: string, danger: string): string[] {
   return functions.length === 0 ? [] : [`${option}: every tenant can call ${functions.join(', ')}. What ${danger}.`]
+}
+
+/** Enough to know which extension it is; the script revokes all. */
+const NAMED = 3
+
+function mustNotCall(who: string, holders: string, functions: readonly string[]): string[] {
+  if (functions.length === 0) return []
+  const named = [...functions.slice(0, NAMED), ...(functions.length > NAMED ? ['…'] : [])].join(', ')
+  return [`${who} may run any text, SET too: revoke execute on function ${named} from ${holders}`]
 }
 
 function sessionRights(who: string): string {
