@@ -77,15 +77,20 @@ export function attackSuite(cellOf: CellMaker, broken: Readonly<Record<string, O
     const { attack } = attacked(cellOf(1, TOO_SHORT))
 
     it('fails, and lets nothing cross', async () => {
-      const findings = await attack({
-        tenants: 8,
-        operations: Math.max(500, OPERATIONS / 10),
-        workers: 16,
-        seed: 3,
-        impatient: true,
-      })
-      expect(findings).toMatchObject({ foreign: 0, wrong: 0, samples: [] })
-      expect(findings.disturbed).toBeGreaterThan(0)
+      let disturbed = 0
+      // On a fast machine, or a slow one, nobody may have to wait too long in the first round.
+      for (let round = 0; round < 5 && disturbed === 0; round++) {
+        const findings = await attack({
+          tenants: 8,
+          operations: Math.max(500, OPERATIONS / 10),
+          workers: 16 * (round + 1),
+          seed: 3 + round,
+          impatient: true,
+        })
+        expect(findings).toMatchObject({ foreign: 0, wrong: 0, samples: [] })
+        disturbed = findings.disturbed
+      }
+      expect(disturbed).toBeGreaterThan(0)
     }, 240_000)
   })
 }
