@@ -272,7 +272,7 @@ describe('PGlite', () => {
     await dbOf(a).delete(items).where(eq(items.owner, 'done'))
   })
 
-  it('guards, but does not wall: who may run any SQL can name another schema or the superuser, inside that transaction only', async () => {
+  it('guards, but does not wall: who may run any SQL can name another schema or, inside that transaction, become the superuser', async () => {
     expect((await dbOf(a).execute(sql.raw(`select owner from ${b.namespace}.items`))).rows).toEqual([{ owner: 'b' }])
     await dbOf(a).transaction(async (tx) => {
       await tx.execute(sql.raw(`select set_config('session_authorization', 'postgres', false)`))
