@@ -13,7 +13,7 @@ import type { Output } from './output.ts'
 export const doctorUsage = `fastify-tenancy doctor [--json]
 
 Looks at everything that tenants share, by the rules of docs/doctor.md. Changes nothing. The databases are those of the
-variables TENANCY_DATABASE_URL, TENANCY_ADMIN_DATABASE_URL and so on, as for the app.
+variables TENANCY_DATABASE_URL, TENANCY_ADMIN_DATABASE_URL, TENANCY_ISOLATION_STRATEGY and so on, as for the app.
 
   --json  the report as JSON
 
@@ -22,6 +22,9 @@ Exit status: 0 when nothing lets rows of another tenant be reached (there may be
 `
 
 type Environment = Readonly<Record<string, string | undefined>>
+
+/** By default it would be `schema`, and an app that says something else in code would hear of rules that are not its own. */
+const STRATEGY = 'TENANCY_ISOLATION_STRATEGY'
 
 const OK = 0
 const BREACH = 1
@@ -36,6 +39,10 @@ export function doctor(args: readonly string[], output: Output, environment: Env
   if (values.help) {
     output.out(doctorUsage)
     return OK
+  }
+  if (environment[STRATEGY] === undefined) {
+    output.err(`fastify-tenancy doctor: set ${STRATEGY} to what the app uses. It decides which rules are asked.\n`)
+    return UNKNOWN
   }
   return examine(environment).then(
     (report) => {

@@ -21,7 +21,11 @@ describeWith(['postgres18'], 'fastify-tenancy doctor', ({ postgres18 }) => {
   let environment: Record<string, string>
   beforeAll(async () => {
     database = await baselineDatabase(postgres18.url)
-    environment = { TENANCY_DATABASE_URL: database.appUrl, TENANCY_ADMIN_DATABASE_URL: database.adminUrl }
+    environment = {
+      TENANCY_DATABASE_URL: database.appUrl,
+      TENANCY_ADMIN_DATABASE_URL: database.adminUrl,
+      TENANCY_ISOLATION_STRATEGY: 'schema',
+    }
   })
   afterAll(() => database?.drop())
   const admin = (text: string) => asSuperuser(database, (client) => client.query(text))
@@ -65,6 +69,15 @@ describeWith(['postgres18'], 'fastify-tenancy doctor', ({ postgres18 }) => {
     expect(await call(environment)).toMatchObject({ code: 0 })
   })
 
+  test('2 without the strategy: it would ask the rules of another one', async () => {
+    const { TENANCY_ISOLATION_STRATEGY: _, ...without } = environment
+    expect(await call(without)).toEqual({
+      code: 2,
+      out: '',
+      err: expect.stringContaining('set TENANCY_ISOLATION_STRATEGY') as string,
+    })
+  })
+
   test('2 when it cannot be found out, without the password', async () => {
     await admin(`alter role ${database.appRole} nologin`)
     const url = new URL(database.appUrl)
@@ -74,7 +87,7 @@ describeWith(['postgres18'], 'fastify-tenancy doctor', ({ postgres18 }) => {
     expect({ code, out }).toEqual({ code: 2, out: '' })
     expect(err).toMatch(/^fastify-tenancy doctor: TENANCY_ERR_DATABASE_UNAVAILABLE: .*not permitted to log in/)
     expect(err).not.toContain('hush-hush')
-    const wrong = await call({ TENANCY_DATABASE_URL: 'nonsense' })
+    const wrong = await call({ ...environment, TENANCY_DATABASE_URL: 'nonsense' })
     expect(wrong).toMatchObject({
       code: 2,
       out: '',
