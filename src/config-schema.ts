@@ -307,7 +307,7 @@ export const configSchema = z.object({
     'tenant_id',
     /^[a-z_][a-z0-9_]{0,62}$/,
     'a-z, 0-9 and _, at most 63',
-    'Column that says whose a row is, under `rls`. Of type uuid or text (SQL Server: uniqueidentifier, nvarchar or varchar); its values are tenant ids.',
+    'Column that says whose a row is, under `rls`. Of type uuid, text, varchar, integer or bigint (SQL Server: uniqueidentifier, nvarchar or varchar); its values are row keys, by default tenant ids.',
   ),
   tenantStore: record<TenantStore>('TenantStore', 'Your own registry of tenants. Default: tables in `registrySchema`.'),
   reservedIdentifiers: list(
