@@ -5,6 +5,7 @@ import { type StrategyName, strategyNames, type Tenant } from './contracts/tenan
 import { adminUrlForms, isAnyUrl, isServerUrl, urlForms, withoutTrailingSlashes } from './database-url.ts'
 import type { TextKind } from './util/env.ts'
 import { defaultReservedIdentifiers, parseIdentifier } from './util/identifier.ts'
+import { parseRedisUrl, redisUrlForms } from './util/redis-url.ts'
 import { secret } from './util/secret.ts'
 
 /** Finds the tenant's identifier in a request, for `resolutionStrategy: 'custom'`; nothing or null when it names none. */
@@ -244,6 +245,25 @@ export const configSchema = z.object({
   databaseEcho: flag(false, 'Log statements, without their parameters, at debug level.'),
   l1CacheMaxSize: integer(1000, 10, 100_000, 'Tenants remembered per process.'),
   l1CacheTtlSeconds: seconds(60, 1, 'How long a tenant is remembered.'),
+  redisUrl: z
+    .string()
+    .refine((given) => parseRedisUrl(given) !== undefined)
+    .transform((given) => secret(given))
+    .optional()
+    .register(notes, {
+      kind: 'text',
+      type: 'URL',
+      range: urlRange(redisUrlForms),
+      meaning:
+        'A Redis that the processes of the app share. It needs the package `ioredis`, and may go away at any time.',
+      secret: true,
+    }),
+  redisKeyPrefix: text(
+    'tenancy',
+    /^[A-Za-z0-9._-]{1,64}$/,
+    'letters, digits and . _ -, at most 64',
+    'What the keys and channels in Redis begin with. Apps that share a Redis must not share it.',
+  ),
   tenantHeaderName: text(
     'X-Tenant-ID',
     headerToken,

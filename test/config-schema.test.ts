@@ -64,6 +64,11 @@ const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: strin
   databaseEcho: [false, [true, 'Yes', true], [false, '0', false]],
   l1CacheMaxSize: [1000, [10, '10', 10], [100_000, '100000', 100_000]],
   l1CacheTtlSeconds: [60, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
+  redisKeyPrefix: [
+    'tenancy',
+    ['app.1_a-B', 'app.1_a-B', 'app.1_a-B'],
+    ['p'.repeat(64), 'p'.repeat(64), 'p'.repeat(64)],
+  ],
   tenantHeaderName: ['X-Tenant-ID', ['x-org', 'x-org', 'x-org']],
   domainSuffix: [
     undefined,
@@ -140,6 +145,8 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
     ['9', '100001'],
   ],
   l1CacheTtlSeconds: [[0, LONGEST + 1], ['0']],
+  redisUrl: [['', 'http://cache', 'redis://', 'redis://cache:0', 'redis://a,b', 1], ['cache:6379']],
+  redisKeyPrefix: [['', 'a:b', '{a}', 'a*', 'p'.repeat(65), 1], ['a b']],
   tenantHeaderName: [['', 'X Tenant', 'x:y', 'x\n', 'é'], ['X Tenant']],
   domainSuffix: [['', '.a.com', 'a.com.', 'a..com', 'a.com:80', '-a.com', 'a_b.com', '127.0.0.1', 'a.com\n'], ['a b']],
   pathPrefix: [['', '/', 't', '//t', '/t//', '/a/../b', '/.', '/a b', '/a?b', '/%41', '/t\n'], ['t']],
@@ -204,7 +211,7 @@ function nameOf(option: string): string {
 describe('every option', () => {
   const functions = ['resolver', 'authorize', 'drizzle', 'chooseStrategy', 'chooseServer']
   const code = [...functions, 'schema', 'tenantStore']
-  const urls = ['databaseUrl', 'adminDatabaseUrl']
+  const urls = ['databaseUrl', 'adminDatabaseUrl', 'redisUrl']
 
   test('is tested here', () => {
     const options = configReference().map(({ option }) => option)
@@ -250,6 +257,15 @@ describe('every option', () => {
     const variable = `TENANCY_${option.replace(/[A-Z]/g, '_$&').toUpperCase()}`
     expect(refusal({ databaseUrl: URL }, { [variable]: 'x' })).toContain(`- ${variable}: ${option} is no text.`)
   })
+})
+
+test('redisUrl comes from the environment and the code, and is not shown', () => {
+  expect(parse({})).not.toHaveProperty(['redisUrl'])
+  const [code, text] = ['rediss://u:hunter2@cache/1', 'redis+cluster://a:1,b:2']
+  expect(parse({ redisUrl: code }, { TENANCY_REDIS_URL: text }).redisUrl?.reveal()).toBe(code)
+  expect(parse({}, { TENANCY_REDIS_URL: text }).redisUrl?.reveal()).toBe(text)
+  expect(inspect(parse({ redisUrl: code }))).not.toContain('hunter2')
+  expect(refusal({ redisUrl: 'redis://:hunt/er2@cache' })).not.toContain('hunt')
 })
 
 describe('database URLs', () => {
