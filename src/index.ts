@@ -8,6 +8,7 @@ export { errorTable, isTenancyError } from './errors.ts'
 
 export type { ServerFunction, StrategyFunction, TenancyOptions } from './config.ts'
 export type { TenantRef } from './context.ts'
+export type { RegistryChanges } from './contracts/changes.ts'
 export type { CacheStats } from './contracts/cache.ts'
 export type { DestroyReport, PoolStats } from './contracts/dialect.ts'
 export type { ListOptions, TenantPage, TenantStore } from './contracts/store.ts'

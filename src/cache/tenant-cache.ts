@@ -113,6 +113,16 @@ class L1 implements TenantCache {
     return true
   }
 
+  raise(tenant: Tenant, since: number): boolean {
+    if (tenant.version <= (this.#floors.get(tenant.id)?.value.version ?? 0)) return false
+    this.#passesFloor(tenant, undefined)
+    if (this.#takesIdentifier(tenant, since)) {
+      this.#missing.delete(tenant.identifier)
+      this.#tenants.delete(tenant.identifier)
+    }
+    return true
+  }
+
   setMissing(identifier: string, since: number): void {
     const owner = this.#owners.get(identifier)
     if (owner === undefined ? this.#owners.lostSince(since) : owner.at > since) return

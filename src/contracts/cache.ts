@@ -26,6 +26,11 @@ export interface TenantCache {
    * is refused and both are forgotten: nobody can tell which is older.
    */
   set(tenant: Tenant, since?: number): boolean
+  /**
+   * Raises the floor to the version of a tenant that was read as `set` says, drops what is older, and keeps nothing; false
+   * when that version was known already.
+   */
+  raise(tenant: Tenant, since: number): boolean
   /** Drops what is held of this id and refuses every read that began before now. */
   forget(id: string): void
   /** Remembers that nobody has this identifier, unless someone got it since `epoch`. */

@@ -1,3 +1,4 @@
+import type { RegistryChanges } from './changes.ts'
 import type { NewTenant, Tenant, TenantPatch, TenantStatus } from './tenant.ts'
 
 /** Which tenants to list. */
@@ -38,6 +39,11 @@ export interface TenantStore {
   discard(id: string): Promise<boolean>
   list(options?: ListOptions): Promise<TenantPage>
   count(status?: TenantStatus): Promise<number>
+  /**
+   * What was committed after a position that an earlier call gave; without one, nothing but the position of now. What
+   * commits late is never missed. Optional: without it, processes learn of each other's writes by the TTL of their caches.
+   */
+  changes?(after?: string): Promise<RegistryChanges>
   /** Resolves when the store answers. */
   ping(): Promise<void>
   close(): Promise<void>

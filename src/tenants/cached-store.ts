@@ -1,4 +1,5 @@
 import type { TenantCache } from '../contracts/cache.ts'
+import type { RegistryChanges } from '../contracts/changes.ts'
 import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
 import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
@@ -111,6 +112,15 @@ export function createCachedTenantStore({ store, cache, onChange }: CachedTenant
     return page
   }
 
+  async function changes(of: TenantStore & Required<Pick<TenantStore, 'changes'>>, after?: string) {
+    const since = cache.epoch
+    const read: RegistryChanges = await of.changes(after)
+    if (read.reset) cache.clear()
+    // Nothing is kept: what changed elsewhere must not push out what is used here.
+    for (const tenant of read.tenants) if (cache.raise(tenant, since)) onChange?.(tenant)
+    return read
+  }
+
   return Object.freeze({
     peek: (identifier: string) => cache.peek(identifier),
     async resolve(identifier: string) {
@@ -128,9 +138,14 @@ export function createCachedTenantStore({ store, cache, onChange }: CachedTenant
     discard,
     list,
     count: (status?: TenantStatus) => store.count(status),
+    ...(hasChanges(store) && { changes: (after?: string) => changes(store, after) }),
     ping: () => store.ping(),
     close: () => store.close(),
   })
+}
+
+function hasChanges(store: TenantStore): store is TenantStore & Required<Pick<TenantStore, 'changes'>> {
+  return store.changes !== undefined
 }
 
 /** True when the store said no and so changed nothing; any other failure may have come after the commit. */

@@ -4,6 +4,7 @@ import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantSt
 import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
 import { parseIdentifier } from '../util/identifier.ts'
+import { readChanges } from './change-position.ts'
 import { encodeCursor, readPage } from './page-cursor.ts'
 import { migrateRegistry } from './registry-migrations.ts'
 import { loadRegistryQueries, type RegistryQueries, type RegistryRow } from './registry-queries.ts'
@@ -102,6 +103,15 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
     discard: async (id: string) => isTenantId(id) && (await one((queries) => queries.discard(id))) !== undefined,
     list,
     count: async (status?: TenantStatus) => (await run((queries) => queries.count(status)))[0]?.rows ?? 0,
+    changes: (after?: string) =>
+      readChanges(after, {
+        last: async () => Number((await run((queries) => queries.lastChange()))[0]?.last),
+        changed: async (position, limit) =>
+          (await run((queries) => queries.changed(position, limit))).map(({ changeNumber, ...row }) => ({
+            tenant: toTenant(row),
+            number: Number(changeNumber),
+          })),
+      }),
     ping: () => run(async () => void (await admin.query('select 1'))),
     async close() {},
   })

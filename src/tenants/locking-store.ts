@@ -5,6 +5,7 @@ import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
 import { parseIdentifier } from '../util/identifier.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
+import { readChanges } from './change-position.ts'
 import { encodeCursor, readPage } from './page-cursor.ts'
 import { isRetryable, storeError } from './store-errors.ts'
 import { type CheckedPatch, checkNewTenant, checkPatch, isTenantId } from './tenant-input.ts'
@@ -13,6 +14,8 @@ import { type CheckedPatch, checkNewTenant, checkPatch, isTenantId } from './ten
 export interface RegistryTable {
   /** The table of tenants, quoted and qualified. */
   readonly name: string
+  /** The table of one row that counts the changes, quoted and qualified. */
+  readonly counter: string
   /** What locks a selected row until the transaction ends; empty where a transaction has the database to itself. */
   readonly lock: string
   /** The moment, in UTC, as `2026-01-31T12:00:00.000Z`. */
@@ -71,10 +74,19 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
     )
   }
 
-  const set = (query: Query, { id }: Tenant, values: Readonly<Record<string, string>>) => {
+  /**
+   * Takes the next number, held until the commit: numbers are visible in their order, and none is missed. Only after the
+   * lock of a row, or two writers could wait for each other.
+   */
+  const takeNumber = (query: Query) => query(`update ${table.counter} set last = last + 1`)
+  const taken = `(select last from ${table.counter})`
+
+  const set = async (query: Query, { id }: Tenant, values: Readonly<Record<string, string>>) => {
     const columns = Object.keys(values).map((column) => `${column} = ?, `)
-    const text = `update ${table.name} set ${columns.join('')}version = version + 1, updated_at = ${table.now} where id = ?`
-    return query(text, [...Object.values(values), id])
+    const text = `update ${table.name} set ${columns.join('')}version = version + 1, updated_at = ${table.now},
+      change_number = ${taken} where id = ?`
+    await takeNumber(query)
+    await query(text, [...Object.values(values), id])
   }
 
   async function insert(input: NewTenant): Promise<Tenant> {
@@ -83,10 +95,14 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
     const values = [id, identifier, name, status, strategy, server, namespace, rowKey, JSON.stringify(metadata)]
     const text = `insert into ${table.name} (${COLUMNS}, row_key_canonical)
       values (${values.map(() => '?, ').join('')}1, ${table.now}, ${table.now}, ?)`
-    return run(async () => {
-      await connection.query(text, [...values, canonicalRowKey(rowKey)])
-      return (await select(connection.query, 'id = ?', id)) as Tenant
-    })
+    return run(() =>
+      connection.transaction(async (query) => {
+        await query(text, [...values, canonicalRowKey(rowKey)])
+        await takeNumber(query)
+        await query(`update ${table.name} set change_number = ${taken} where id = ?`, [id])
+        return (await select(query, 'id = ?', id)) as Tenant
+      }),
+    )
   }
 
   function update(id: string, input: TenantPatch, expectedVersion?: number): Promise<Tenant> {
@@ -154,6 +170,20 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
     discard,
     list,
     count,
+    changes: (after?: string) =>
+      readChanges(after, {
+        async last() {
+          const [row] = await run(() => connection.query<Row>(`select last from ${table.counter}`))
+          return Number(row?.['last'])
+        },
+        async changed({ number, id }, limit) {
+          const later = id === undefined ? 'change_number > ?' : '(change_number > ? or (change_number = ? and id > ?))'
+          const text = `select ${READ}, change_number from ${table.name} where ${later}
+            order by change_number, id limit ${limit}`
+          const rows = await run(() => connection.query<Row>(text, id === undefined ? [number] : [number, number, id]))
+          return rows.map((row) => ({ tenant: toTenant(row), number: Number(row['change_number']) }))
+        },
+      }),
     ping: () => run(async () => void (await connection.query('select 1'))),
     async close() {},
   })

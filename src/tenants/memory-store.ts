@@ -3,6 +3,7 @@ import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantSt
 import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
+import { readChanges } from './change-position.ts'
 import { encodeCursor, type PagePosition, readPage } from './page-cursor.ts'
 import { type CheckedPatch, checkNewTenant, checkPatch } from './tenant-input.ts'
 
@@ -12,6 +13,9 @@ import { type CheckedPatch, checkNewTenant, checkPatch } from './tenant-input.ts
  */
 export function createMemoryTenantStore(): TenantStore {
   const rows = new Map<string, Tenant>()
+  /** Ids in the order of their latest change, with its number. */
+  const changes = new Map<string, number>()
+  let last = 0
 
   const find = (matches: (tenant: Tenant) => boolean): Tenant | undefined => [...rows.values()].find(matches)
 
@@ -23,6 +27,8 @@ export function createMemoryTenantStore(): TenantStore {
 
   function write(tenant: Tenant): Tenant {
     rows.set(tenant.id, deepFreeze(tenant))
+    changes.delete(tenant.id)
+    changes.set(tenant.id, ++last)
     return tenant
   }
 
@@ -82,10 +88,19 @@ export function createMemoryTenantStore(): TenantStore {
     insert: async (tenant: NewTenant) => insert(tenant),
     update: async (id: string, patch: TenantPatch, expectedVersion?: number) => update(id, patch, expectedVersion),
     setStatus: async (id: string, to: TenantStatus) => setStatus(id, to),
-    discard: async (id: string) => rows.get(id)?.status === 'provisioning' && rows.delete(id),
+    discard: async (id: string) => rows.get(id)?.status === 'provisioning' && changes.delete(id) && rows.delete(id),
     list: async (options: ListOptions = {}) => list(options),
     count: async (status?: TenantStatus) =>
       [...rows.values()].filter((tenant) => status === undefined || tenant.status === status).length,
+    changes: (after?: string) =>
+      readChanges(after, {
+        last: async () => last,
+        changed: async (position, limit) =>
+          [...changes]
+            .filter(([, number]) => number > position.number)
+            .slice(0, limit)
+            .map(([id, number]) => ({ tenant: require(id), number })),
+      }),
     async ping() {},
     async close() {},
   })

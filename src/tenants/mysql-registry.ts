@@ -9,9 +9,17 @@ const SYSTEM = new Set(['mysql', 'sys', 'information_schema', 'performance_schem
 /** Seconds to wait for whoever else makes or upgrades the registry. */
 const LOCK_WAIT = 60
 
+/** One statement, because DDL commits: what it has done stays when the ledger could not be told. */
+interface Step {
+  readonly text: (database: string) => string
+  /** A column of `tenants` that is there when it is done already. */
+  readonly adds?: string
+}
+
 /** Steps of the registry's own schema, in order. One is never changed once released. */
-const steps: readonly ((table: string) => string)[] = [
-  (table) => `create table if not exists ${table} (
+const steps: readonly Step[] = [
+  {
+    text: (database) => `create table if not exists ${database}.tenants (
     id char(36) character set ascii collate ascii_bin not null primary key,
     identifier varchar(63) character set ascii collate ascii_bin not null unique,
     name varchar(255) not null,
@@ -28,6 +36,17 @@ const steps: readonly ((table: string) => string)[] = [
     index tenants_newest_idx (created_at desc, id desc),
     index tenants_status_newest_idx (status, created_at desc, id desc)
   ) engine = InnoDB character set utf8mb4`,
+  },
+  {
+    text: (database) => `create table if not exists ${database}.change_counter
+      (one tinyint not null primary key check (one = 1), last bigint unsigned not null) engine = InnoDB`,
+  },
+  { text: (database) => `insert ignore into ${database}.change_counter (one, last) values (1, 0)` },
+  {
+    adds: 'change_number',
+    text: (database) => `alter table ${database}.tenants add column change_number bigint unsigned not null default 0,
+      add index tenants_change_idx (change_number, id)`,
+  },
 ]
 
 /**
@@ -43,6 +62,7 @@ export function mysqlRegistry(database: string): RegistryTable {
   const quoted = `\`${database.replaceAll('`', '``')}\``
   return Object.freeze({
     name: `${quoted}.tenants`,
+    counter: `${quoted}.change_counter`,
     lock: 'for update',
     now: `concat(date_format(utc_timestamp(3), '%Y-%m-%dT%H:%i:%s.'), lpad(microsecond(utc_timestamp(3)) div 1000, 3, '0'), 'Z')`,
     initialize: (connection: AdminConnection) =>
@@ -70,8 +90,15 @@ async function migrate(query: Query, database: string, quoted: string): Promise<
     `create table if not exists ${quoted}.registry_migrations (step int not null primary key) engine = InnoDB`,
   )
   const [row] = await query<{ step: unknown }>(`select max(step) as step from ${quoted}.registry_migrations`)
-  for (let step = Number(row?.step ?? 0); step < steps.length; step++) {
-    await query(steps[step]?.(`${quoted}.tenants`) ?? '')
-    await query(`insert into ${quoted}.registry_migrations (step) values (?)`, [step + 1])
+  for (const [index, { text, adds }] of steps.entries()) {
+    if (index < Number(row?.step ?? 0)) continue
+    if (adds === undefined || !(await hasColumn(query, database, adds))) await query(text(quoted))
+    await query(`insert into ${quoted}.registry_migrations (step) values (?)`, [index + 1])
   }
+}
+
+async function hasColumn(query: Query, database: string, column: string): Promise<boolean> {
+  const text = `select 1 from information_schema.columns
+    where table_schema = ? and table_name = 'tenants' and column_name = ?`
+  return (await query(text, [database, column])).length > 0
 }

@@ -43,6 +43,36 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
           add constraint tenants_row_key_canonical_key unique (row_key_canonical)`,
       ],
     },
+    {
+      // Taken before any row and held until the commit: numbers are visible in their order, and none is missed.
+      name: '0003_change_counter',
+      statements: [
+        `create table ${schema}.change_counter (one boolean primary key default true check (one), last bigint not null)`,
+        `insert into ${schema}.change_counter (last) values (0)`,
+        `alter table ${schema}.tenants add change_number bigint not null default 0`,
+        `create index tenants_change_idx on ${schema}.tenants (change_number, id)`,
+        `create function ${schema}.take_change_number() returns trigger language plpgsql set search_path = '' as $body$
+          begin
+            update ${schema}.change_counter set last = last + 1;
+            return null;
+          end $body$`,
+        `create function ${schema}.note_change() returns trigger language plpgsql set search_path = '' as $body$
+          begin
+            new.change_number := (select last from ${schema}.change_counter);
+            -- Also what is written by hand is a new version, or caches would keep the old one.
+            if tg_op = 'UPDATE' and new.version <= old.version then
+              new.version := old.version + 1;
+            end if;
+            return new;
+          end $body$`,
+        `create trigger tenants_take_change before insert or update on ${schema}.tenants
+          for each statement execute function ${schema}.take_change_number()`,
+        `create trigger tenants_note_change before insert or update on ${schema}.tenants
+          for each row execute function ${schema}.note_change()`,
+        `revoke all on ${schema}.change_counter from public`,
+        `revoke all on function ${schema}.take_change_number(), ${schema}.note_change() from public`,
+      ],
+    },
   ]
 }
 

@@ -4,6 +4,7 @@ import type { AdminConnection } from '../contracts/dialect.ts'
 import type { NewTenant, Tenant, TenantStatus } from '../contracts/tenant.ts'
 import { loadPeer } from '../util/load-peer.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
+import type { ChangePosition } from './change-position.ts'
 import type { PagePosition } from './page-cursor.ts'
 import type { CheckedPatch } from './tenant-input.ts'
 
@@ -25,6 +26,11 @@ export interface RegistryRow
   readonly metadata: string
 }
 
+/** A row with the number of its latest change, as text. */
+export interface ChangedRow extends RegistryRow {
+  readonly changeNumber: string
+}
+
 /** The statements of the registry. Each is one statement; writes give the row as it now is, or none. */
 export interface RegistryQueries {
   byId(id: string): PromiseLike<RegistryRow[]>
@@ -37,15 +43,20 @@ export interface RegistryQueries {
   list(limit: number, after?: PagePosition, status?: TenantStatus): PromiseLike<RegistryRow[]>
   /** One row with one number. */
   count(status?: TenantStatus): PromiseLike<readonly { readonly rows: number }[]>
+  /** One row with the number of the latest change, as text. */
+  lastChange(): PromiseLike<readonly { readonly last: string }[]>
+  /** At most `limit` rows whose latest change comes after `after`, in the order of their changes. */
+  changed(after: ChangePosition, limit: number): PromiseLike<ChangedRow[]>
 }
 
 type Orm = typeof drizzleOrm
 type PgCore = typeof drizzlePgCore
 type Table = ReturnType<typeof defineTable>
+type Counter = ReturnType<typeof defineCounter>
 
 /** The part of a Drizzle query that 0.45 and 1.0 have in common. */
 interface Query<TRow> extends PromiseLike<TRow[]> {
-  from(table: Table): Query<TRow>
+  from(table: Table | Counter): Query<TRow>
   set(values: object): Query<TRow>
   values(values: object): Query<TRow>
   where(condition: unknown): Query<TRow>
@@ -70,6 +81,7 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
   const [orm, pgCore] = await loadDrizzle()
   const { and, desc, eq, inArray, sql } = orm
   const table = defineTable(orm, pgCore, options.schema)
+  const counter = defineCounter(pgCore, options.schema)
   const fields = defineFields(orm, table)
   const database = options.drizzle(options.admin.client) as Database
   const touched = { version: sql`${table.version} + 1`, updatedAt: sql`clock_timestamp()` }
@@ -121,6 +133,20 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
         .select<{ readonly rows: number }>({ rows: sql`count(*)::int` })
         .from(table)
         .where(maybe(status, (wanted) => eq(table.status, wanted))),
+    lastChange: () => database.select<{ readonly last: string }>({ last: sql`${counter.last}::text` }).from(counter),
+    changed({ number, id }: ChangePosition, limit: number) {
+      const { changeNumber } = table
+      const later =
+        id === undefined
+          ? sql`${changeNumber} > ${number}::text::bigint`
+          : sql`(${changeNumber}, ${table.id}) > (${number}::text::bigint, ${id}::text::uuid)`
+      return database
+        .select<ChangedRow>({ ...fields, changeNumber: sql`${changeNumber}::text` })
+        .from(table)
+        .where(later)
+        .orderBy(changeNumber, table.id)
+        .limit(limit)
+    },
   })
 }
 
@@ -128,7 +154,11 @@ function loadDrizzle(): Promise<[Orm, PgCore]> {
   return loadPeer('drizzle-orm', () => Promise.all([import('drizzle-orm'), import('drizzle-orm/pg-core')]))
 }
 
-function defineTable({ sql }: Orm, { pgSchema, uuid, text, jsonb, integer, timestamp }: PgCore, schema: string) {
+function defineTable(
+  { sql }: Orm,
+  { pgSchema, uuid, text, jsonb, integer, bigint, timestamp }: PgCore,
+  schema: string,
+) {
   const now = sql`clock_timestamp()`
   return pgSchema(schema).table('tenants', {
     id: uuid('id').primaryKey(),
@@ -142,9 +172,14 @@ function defineTable({ sql }: Orm, { pgSchema, uuid, text, jsonb, integer, times
     rowKeyCanonical: text('row_key_canonical').notNull(),
     metadata: jsonb('metadata').notNull(),
     version: integer('version').notNull().default(1),
+    changeNumber: bigint('change_number', { mode: 'number' }).notNull().default(0),
     createdAt: timestamp('created_at', { withTimezone: true, precision: 3 }).notNull().default(now),
     updatedAt: timestamp('updated_at', { withTimezone: true, precision: 3 }).notNull().default(now),
   })
+}
+
+function defineCounter({ pgSchema, bigint }: PgCore, schema: string) {
+  return pgSchema(schema).table('change_counter', { last: bigint('last', { mode: 'number' }).notNull() })
 }
 
 function defineFields({ sql }: Orm, table: Table): object {

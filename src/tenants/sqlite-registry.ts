@@ -22,11 +22,18 @@ const steps: readonly (readonly string[])[] = [
     'create index tenants_newest_idx on tenants (created_at desc, id desc)',
     'create index tenants_status_newest_idx on tenants (status, created_at desc, id desc)',
   ],
+  [
+    'create table change_counter (one integer not null primary key check (one = 1), last integer not null)',
+    'insert into change_counter (one, last) values (1, 0)',
+    'alter table tenants add column change_number integer not null default 0',
+    'create index tenants_change_idx on tenants (change_number, id)',
+  ],
 ]
 
 /** The registry in a SQLite file of its own, which no tenant's connection opens. */
 export const sqliteRegistry: RegistryTable = Object.freeze({
   name: 'tenants',
+  counter: 'change_counter',
   // A transaction that writes is alone with its file from its beginning.
   lock: '',
   now: `strftime('%Y-%m-%dT%H:%M:%fZ', 'now')`,

@@ -1,4 +1,5 @@
 import { drizzle } from 'drizzle-orm/node-postgres'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { createTenantCache } from '../../src/cache/tenant-cache.ts'
@@ -63,6 +64,7 @@ describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
         [schema],
       )
       expect(rows.map(({ definition }) => definition)).toEqual([
+        'btree (change_number, id)',
         'btree (created_at DESC, id DESC)',
         'btree (id)',
         'btree (identifier)',
@@ -82,6 +84,84 @@ describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
       await expect(admin().query(`update ${table} set metadata = '[]' where id = $1`, [id])).rejects.toThrow(
         'metadata_check',
       )
+    })
+  })
+
+  describe('changes', () => {
+    const schema = uniqueSchema()
+    const quoted = `"${schema.replaceAll('"', '""')}"`
+    const store = () => open(schema)
+    beforeAll(() => store().initialize())
+    afterAll(() => dropSchema(admin(), schema))
+
+    /** One writer takes its number, another one commits, a reader looks, the first one commits, the reader looks again. */
+    async function lateCommit(): Promise<{ readonly seen: string[] }> {
+      const [late, quick] = [await store().insert(newTenant()), await store().insert(newTenant())]
+      const start = await store().changes?.()
+      const slow = await pool.connect()
+      try {
+        await slow.query('begin')
+        await slow.query(`update ${quoted}.tenants set name = 'late' where id = $1`, [late.id])
+        const other = store().update(quick.id, { name: 'quick' })
+        await Promise.race([other, sleep(100)])
+        const first = await store().changes?.(start?.position)
+        await slow.query('commit')
+        await other
+        const second = await store().changes?.(first?.position)
+        const seen = [...(first?.tenants ?? []), ...(second?.tenants ?? [])].map(({ name }) => name)
+        return { seen: seen.sort() }
+      } finally {
+        slow.release()
+      }
+    }
+
+    it('[W40] are not missed when the writer that took its number first commits last', async () => {
+      expect((await lateCommit()).seen).toEqual(['late', 'quick'])
+    })
+
+    it('would be missed if a sequence gave the numbers', async () => {
+      const functions = await pool.query<{ text: string }>(
+        `select pg_get_functiondef(p.oid) as text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+          where n.nspname = $1`,
+        [schema],
+      )
+      await pool.query(`create sequence ${quoted}.numbers start 1000;
+        alter table ${quoted}.change_counter rename to change_counter_kept;
+        create view ${quoted}.change_counter as select last_value as last from ${quoted}.numbers;
+        create or replace function ${quoted}.take_change_number() returns trigger language plpgsql as
+          $$ begin return null; end $$;
+        create or replace function ${quoted}.note_change() returns trigger language plpgsql as
+          $$ begin new.change_number := nextval('${quoted.replaceAll("'", "''")}.numbers'); return new; end $$`)
+      try {
+        expect((await lateCommit()).seen).toEqual(['quick'])
+      } finally {
+        for (const { text } of functions.rows) await pool.query(text)
+        await pool.query(`drop view ${quoted}.change_counter;
+          alter table ${quoted}.change_counter_kept rename to change_counter;
+          update ${quoted}.change_counter set last = 5000`)
+      }
+    })
+
+    it('hold what is written by hand, as a new version, and not what is rolled back', async () => {
+      const { id } = await store().insert(newTenant())
+      const start = await store().changes?.()
+      await pool.query(`begin; update ${quoted}.tenants set name = 'never' where id = '${id}'; rollback`)
+      expect((await store().changes?.(start?.position))?.tenants).toEqual([])
+      await pool.query(`update ${quoted}.tenants set status = 'suspended' where id = $1`, [id])
+      expect((await store().changes?.(start?.position))?.tenants).toMatchObject([
+        { id, status: 'suspended', version: 2 },
+      ])
+    })
+
+    it('are given by one statement that writes many rows, and no writer waits for another in a circle', async () => {
+      const tenants = await Promise.all(Array.from({ length: 20 }, () => store().insert(newTenant())))
+      const ids = tenants.map((tenant) => tenant.id)
+      const start = await store().changes?.()
+      const all = () => pool.query(`update ${quoted}.tenants set name = 'all' where id = any($1)`, [ids])
+      const each = ids.map((one) => store().update(one, { metadata: { a: 1 } }))
+      await Promise.all([all(), ...each, all()])
+      const read = await store().changes?.(start?.position)
+      expect(read?.tenants.map((tenant) => tenant.version)).toEqual(Array(20).fill(4))
     })
   })
 
@@ -114,7 +194,7 @@ describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
         drizzle: (client) => drizzle({ client: client as Pool }),
       }).initialize()
       const { rows } = await other.query("select count(*)::int as n from pg_tables where schemaname = 'tenancy'")
-      expect(rows).toEqual([{ n: 2 }])
+      expect(rows).toEqual([{ n: 3 }])
     } finally {
       await other.end()
       await pool.query(`drop database ${name}`)

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { RegistryChanges } from '../../src/contracts/changes.ts'
 import type { TenantStore } from '../../src/contracts/store.ts'
 import { type NewTenant, type Tenant, type TenantStatus, transitions } from '../../src/contracts/tenant.ts'
 import { generateNamespace } from '../../src/util/identifier.ts'
@@ -467,6 +468,84 @@ export function describeTenantStore(name: string, createFixture: () => Promise<S
         cursors.push(...texts.map((text) => Buffer.from(text).toString('base64url')))
         for (const after of cursors) {
           await expect(store.list({ after })).rejects.toMatchObject({ code: 'TENANCY_ERR_TENANT_INVALID' })
+        }
+      })
+    })
+
+    describe('changes', () => {
+      const changes = async (after?: string, of = store): Promise<RegistryChanges> => {
+        const read = await of.changes?.(after)
+        return read ?? expect.fail('This store does not tell its changes.')
+      }
+
+      it('tell what was written after a position, as it is now, each tenant once, in the order of the changes', async () => {
+        const before = await insertIn('active')
+        const start = await changes()
+        expect(start).toMatchObject({ tenants: [], more: false, reset: false })
+        const first = await store.insert(newTenant())
+        const second = await store.insert(newTenant({ metadata: { a: 1 } }))
+        await store.update(first.id, { name: 'New' })
+        const moved = await store.setStatus(first.id, 'active')
+        const suspended = await store.setStatus(before.id, 'suspended')
+        const read = await changes(start.position, fixture.open())
+        expect(read).toMatchObject({ tenants: [second, moved, suspended], more: false, reset: false })
+        expect(isDeepFrozen(read)).toBe(true)
+        expect(await changes(read.position)).toEqual({ ...read, tenants: [] })
+      })
+
+      it('are nothing after what was refused, had nothing to change, or is gone', async () => {
+        const tenant = await store.insert(newTenant({ identifier: 'acme' }))
+        const { position } = await changes()
+        await store.insert(newTenant({ identifier: 'acme' })).catch(() => {})
+        await store.update(tenant.id, { name: 'New' }, 99).catch(() => {})
+        await store.setStatus(tenant.id, 'purged').catch(() => {})
+        await store.update(tenant.id, {})
+        await store.discard((await store.insert(newTenant())).id)
+        expect(await changes(position)).toMatchObject({ tenants: [], more: false, reset: false })
+      })
+
+      it('come in reads of 500, none missed and none twice', async () => {
+        const { position } = await changes()
+        const inserted = await Promise.all(Array.from({ length: 1001 }, () => store.insert(newTenant())))
+        const seen: string[] = []
+        let read = await changes(position)
+        for (; read.more; read = await changes(read.position)) {
+          expect(read.tenants).toHaveLength(500)
+          seen.push(...read.tenants.map(({ id }) => id))
+        }
+        seen.push(...read.tenants.map(({ id }) => id))
+        expect([...seen].sort()).toEqual(inserted.map(({ id }) => id).sort())
+        expect((await changes(read.position)).tenants).toEqual([])
+      })
+
+      it('miss nothing that is written while they are read', async () => {
+        const tenants = await Promise.all(Array.from({ length: 4 }, () => store.insert(newTenant())))
+        let { position } = await changes()
+        const seen = new Map<string, number>()
+        const look = async (): Promise<void> => {
+          const read = await changes(position, reader)
+          position = read.position
+          for (const { id, version } of read.tenants) seen.set(id, version)
+        }
+        const reader = fixture.open()
+        const writers = tenants.map(async ({ id }) => {
+          for (let n = 0; n < 15; n++) await store.update(id, { name: `Name ${n}` })
+        })
+        const all = Promise.all(writers).then(() => 'done')
+        while ((await Promise.race([all, look()])) !== 'done');
+        await look()
+        expect([...seen.values()]).toEqual([16, 16, 16, 16])
+      })
+
+      it('say so when the registry is older than the position', async () => {
+        await store.insert(newTenant())
+        const read = await changes('999999999')
+        expect(read).toEqual({ ...(await changes()), reset: true })
+      })
+
+      it('refuse a position that was not handed out', async () => {
+        for (const position of ['', 'x', '-1', '1 x', `1 ${randomUUID()} 2`, "' or 1=1 --", 5 as unknown as string]) {
+          await expect(changes(position)).rejects.toMatchObject({ code: 'TENANCY_ERR_TENANT_INVALID' })
         }
       })
     })

@@ -332,4 +332,86 @@ describe('createCachedTenantStore', () => {
     expect((await store.list()).tenants).toHaveLength(1)
     expect(store.peek('acme')).toBeUndefined()
   })
+
+  describe('[W40] changes of other processes', () => {
+    const start = async (): Promise<string> => (await store.changes?.())?.position ?? expect.fail()
+
+    it('take what is older out of L1, and are told once', async () => {
+      const { id } = await insertActive()
+      await store.resolve('acme')
+      const position = await start()
+      await primary.setStatus(id, 'suspended')
+      await store.changes?.(position)
+      await store.changes?.(position)
+      expect(store.peek('acme')).toBeUndefined()
+      expect(changes.map(({ version, status }) => [version, status])).toEqual([
+        [1, 'active'],
+        [2, 'suspended'],
+      ])
+      expect(await store.resolve('acme')).toMatchObject({ status: 'suspended' })
+    })
+
+    it('are told of tenants that L1 does not hold, and fill nothing', async () => {
+      const position = await start()
+      const { id } = await insertActive()
+      await primary.setStatus(id, 'suspended')
+      await store.changes?.(position)
+      expect(changes).toMatchObject([{ id, status: 'suspended' }])
+      expect(cache.stats().size).toBe(0)
+    })
+
+    it('refuse a slower read, which would put the old tenant back', async () => {
+      const { id } = await insertActive()
+      const position = await start()
+      const release = slow.hold()
+      const reading = store.resolve('acme')
+      await primary.setStatus(id, 'suspended')
+      await store.changes?.(position)
+      release()
+      expect(await reading).toMatchObject({ status: 'suspended', version: 2 })
+      expect(store.peek('acme')).toMatchObject({ status: 'suspended' })
+    })
+
+    it('end what was remembered of an identifier: that nobody has it, or that another tenant did', async () => {
+      const acme = await insertActive()
+      await store.resolve('acme')
+      await store.resolve('later')
+      const position = await start()
+      await primary.update(acme.id, { identifier: 'renamed' })
+      const heir = await insertActive()
+      const later = await insertActive({ identifier: 'later' })
+      await store.changes?.(position)
+      expect([store.peek('acme'), store.peek('later'), store.peek('renamed')]).toEqual(Array(3).fill(undefined))
+      expect(await store.resolve('acme')).toEqual(heir)
+      expect(await store.resolve('later')).toEqual(later)
+    })
+
+    it('end the entry of a tenant whose row was removed by hand when another one has its identifier', async () => {
+      const acme = await insertActive()
+      await store.resolve('acme')
+      const heir = newTenant({ identifier: 'acme', status: 'active' })
+      const elsewhere = createMemoryTenantStore()
+      const position = await start()
+      await elsewhere.insert(heir)
+      store = createCachedTenantStore({
+        store: { ...elsewhere, changes: () => elsewhere.changes?.('0') as never },
+        cache,
+      })
+      expect(store.peek('acme')).toEqual(acme)
+      await store.changes?.(position)
+      expect(store.peek('acme')).toBeUndefined()
+    })
+
+    it('of a registry that went back empty L1', async () => {
+      await insertActive()
+      await store.resolve('acme')
+      await store.changes?.('1000')
+      expect(store.peek('acme')).toBeUndefined()
+    })
+
+    it('are not there when the store has none', () => {
+      const { changes: _, ...without } = primary
+      expect(createCachedTenantStore({ store: without, cache })).not.toHaveProperty('changes')
+    })
+  })
 })
