@@ -40,7 +40,7 @@ describeWith(['postgres18'], 'the budget of connections to databases of tenants'
   const ownerOf = async (scope: Scope | undefined, on = server, wait = 0) =>
     (await dbOf(scope, on).execute(sql.raw(`select owner from items, pg_sleep(${wait})`))).rows[0]?.['owner']
   const pools = (on = server) => on.stats()['tenants']
-  /** Backends in databases of tenants, as PostgreSQL itself counts them. */
+  /** Connections to databases of tenants, as PostgreSQL itself counts them; its own autovacuum works there too. */
   const watch = async (work: Promise<unknown>, namespaces = scopes.map(({ namespace }) => namespace)) => {
     const seen = { over: false, peak: 0, looks: 0 }
     const done = work.finally(() => {
@@ -49,7 +49,8 @@ describeWith(['postgres18'], 'the budget of connections to databases of tenants'
     await host.asSuperuserIn('postgres', async (client) => {
       while (!seen.over) {
         const { rows } = await client.query<{ n: number }>(
-          'select count(*)::int as n from pg_stat_activity where datname = any($1)',
+          `select count(*)::int as n from pg_stat_activity
+            where datname = any($1) and backend_type = 'client backend'`,
           [namespaces],
         )
         seen.peak = Math.max(seen.peak, rows[0]?.n ?? 0)

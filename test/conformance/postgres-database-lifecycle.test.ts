@@ -164,7 +164,9 @@ for (const version of ['15', '18'] as const) {
       const scope = await provisionScope(server, ddl, newScope())
       const sessions = async () => {
         const { rows } = await host.asSuperuserIn('postgres', (client) =>
-          client.query('select 1 from pg_stat_activity where datname = $1', [scope.namespace]),
+          client.query("select 1 from pg_stat_activity where datname = $1 and backend_type = 'client backend'", [
+            scope.namespace,
+          ]),
         )
         return rows.length
       }
@@ -216,7 +218,7 @@ for (const version of ['15', '18'] as const) {
       const disconnected = async (...scopes: Scope[]) => {
         for (const scope of scopes) server.forget?.(scope)
         const names = scopes.map(({ namespace }) => namespace)
-        const sessions = 'select 1 from pg_stat_activity where datname = any($1)'
+        const sessions = "select 1 from pg_stat_activity where datname = any($1) and backend_type = 'client backend'"
         await expect
           .poll(() =>
             host.asSuperuserIn('postgres', async (client) => (await client.query(sessions, [names])).rowCount),

@@ -58,7 +58,7 @@ describeWith(['postgres15'], 'a database per tenant in an app', ({ postgres15 })
   const sessionsIn = (database: string) =>
     host.asSuperuserIn('postgres', async (client) => {
       const { rows } = await client.query<{ n: number }>(
-        'select count(*)::int as n from pg_stat_activity where datname = $1',
+        "select count(*)::int as n from pg_stat_activity where datname = $1 and backend_type = 'client backend'",
         [database],
       )
       return rows[0]?.n
