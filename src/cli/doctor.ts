@@ -1,8 +1,12 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { parseConfig } from '../config.ts'
 import type { DoctorReport, Finding } from '../contracts/verification.ts'
+import { databaseKind } from '../database-url.ts'
+import { locationOf } from '../dialects/sqlite/location.ts'
 import { diagnose } from '../doctor.ts'
-import { findTenancyError, isTenancyError } from '../errors.ts'
+import { findTenancyError, isTenancyError, tenancyError } from '../errors.ts'
 import { configuredServers } from '../servers.ts'
 import { configuredStrategy } from '../strategy.ts'
 import { createMemoryTenantStore } from '../tenants/memory-store.ts'
@@ -62,6 +66,7 @@ async function examine(environment: Environment): Promise<DoctorReport> {
     { tenantStore: createMemoryTenantStore(), resolutionStrategy: 'header', resolutionMustAgree: false },
     environment,
   )
+  assertFound([config, ...Object.values(config.servers)].map(({ databaseUrl }) => databaseUrl.reveal()))
   const server = configuredServers(config, { onStatement: undefined, warn() {} })
   const { strategy } = configuredStrategy(config, server.capabilities)
   try {
@@ -75,6 +80,20 @@ async function examine(environment: Environment): Promise<DoctorReport> {
   } finally {
     await server.close()
   }
+}
+
+/** Opening a database that is a file would make it, and an empty one keeps every rule. */
+function assertFound(urls: readonly string[]): void {
+  for (const path of urls.map(localPath)) {
+    if (path === undefined || existsSync(path)) continue
+    throw tenancyError('TENANCY_ERR_VERIFY_FAILED', [`there is no database at ${path}, and none was made`])
+  }
+}
+
+function localPath(url: string): string | undefined {
+  const kind = databaseKind(url)
+  if (kind === 'sqlite') return locationOf(url).mainFile
+  return kind === 'pglite' && url !== 'pglite:memory' ? resolve(url.slice('pglite:'.length)) : undefined
 }
 
 function told(error: unknown): string {

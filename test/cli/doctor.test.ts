@@ -1,4 +1,7 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { doctor } from '../../src/cli/doctor.ts'
 import type { DoctorReport } from '../../src/contracts/verification.ts'
 import { rules } from '../../src/verification/rules.ts'
@@ -93,5 +96,23 @@ describeWith(['postgres18'], 'fastify-tenancy doctor', ({ postgres18 }) => {
       out: '',
       err: expect.stringContaining('TENANCY_ERR_CONFIG_INVALID') as string,
     })
+  })
+})
+
+describe('fastify-tenancy doctor on a file', () => {
+  const folder = () => {
+    const path = mkdtempSync(join(tmpdir(), 'tenancy-doctor-'))
+    onTestFinished(() => rmSync(path, { recursive: true, force: true }))
+    return path
+  }
+
+  test.each(['file:', 'pglite:'])('%s<path> that is not there: 2, and nothing is made', async (scheme) => {
+    const path = join(folder(), 'data')
+    const { code, err } = await call({
+      TENANCY_DATABASE_URL: `${scheme}${path}`,
+      TENANCY_ISOLATION_STRATEGY: 'prefix',
+    })
+    expect({ code, err }).toEqual({ code: 2, err: expect.stringContaining(`no database at ${path}`) as string })
+    expect(existsSync(path)).toBe(false)
   })
 })

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createClient } from '@libsql/client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -14,7 +14,6 @@ describe('doctor on SQLite', () => {
     sqlite = await openSqlite()
     tenant = await newTenant(sqlite, 'database', ['create table items (id integer primary key)'])
     await newTenant(sqlite, 'prefix', ['create table items (id integer primary key)'])
-    chmodSync(sqlite.mainFile, 0o600)
   })
   afterAll(() => sqlite?.close())
 
@@ -27,8 +26,11 @@ describe('doctor on SQLite', () => {
     return findings.map(({ rule, object }) => [rule, object])
   }
 
-  it('finds nothing where all is as it should be', async () => {
+  it('finds nothing where all is as it should be: all files are their owner’s alone from the start', async () => {
     expect(await found()).toEqual([])
+    for (const path of [sqlite.mainFile, `${sqlite.mainFile}.registry`, `${sqlite.mainFile}-wal`]) {
+      expect(statSync(path).mode & 0o777, path).toBe(0o600)
+    }
   })
 
   it('sqlite-1: the main file or a tenant’s can be read by others', async () => {
@@ -45,7 +47,6 @@ describe('doctor on SQLite', () => {
 
   it('sqlite-2: the main file has no write-ahead log', async () => {
     const other = await openSqlite()
-    chmodSync(other.mainFile, 0o600)
     const client = createClient({ url: `file:${other.mainFile}` })
     const { rows } = await client.execute('pragma journal_mode = delete')
     expect(rows).toEqual([{ journal_mode: 'delete' }])

@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, realpathSync } from 'node:fs'
+import { closeSync, lstatSync, mkdirSync, openSync, realpathSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { tenancyError } from '../../errors.ts'
 
@@ -34,7 +34,10 @@ export function locationOf(url: string, tenantFolder?: string): Location {
   return Object.freeze(location)
 }
 
-/** Makes the folders. The links on the way to them are followed once, now. */
+/**
+ * Makes the folders, and the files for their owner alone: SQLite would make them as the umask says, and give the files it
+ * keeps beside them the same rights. The links on the way are followed once, now.
+ */
 export function prepare({ mainFile: file, tenantFolder }: Location): Location {
   mkdirSync(dirname(file), { recursive: true })
   mkdirSync(tenantFolder, { recursive: true, mode: 0o700 })
@@ -45,6 +48,7 @@ export function prepare({ mainFile: file, tenantFolder }: Location): Location {
     tenantFolder: realpathSync(tenantFolder),
   }
   assertApart(location)
+  for (const path of [location.mainFile, location.registryFile]) closeSync(openSync(path, 'a', 0o600))
   return Object.freeze(location)
 }
 
