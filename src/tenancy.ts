@@ -12,8 +12,8 @@ import {
 } from './context.ts'
 import type { CacheStats } from './contracts/cache.ts'
 import type { DestroyReport, PoolStats } from './contracts/dialect.ts'
-import type { ListOptions, TenantPage } from './contracts/store.ts'
-import type { Tenant, TenantPatch } from './contracts/tenant.ts'
+import type { ListOptions, TenantFilter, TenantPage } from './contracts/store.ts'
+import type { Tenant, TenantPatch, TenantStatus } from './contracts/tenant.ts'
 import type { DoctorReport, VerifyReport } from './contracts/verification.ts'
 import { diagnose } from './doctor.ts'
 import { tenancyError } from './errors.ts'
@@ -24,6 +24,7 @@ import {
   type RequestTransaction,
   type TenantDatabases,
 } from './isolation/tenant-databases.ts'
+import { type ChangeResult, changeMany } from './lifecycle/change-many.ts'
 import { purgeTenant } from './lifecycle/purge.ts'
 import { createRegistration, type Registration, type RegistrationService } from './lifecycle/registration.ts'
 import { verifyTenant } from './lifecycle/verify-tenant.ts'
@@ -35,6 +36,7 @@ import { adoptSharedTables } from './shared-tables.ts'
 import { adoptTables } from './sql/adopt.ts'
 import { configuredStrategy } from './strategy.ts'
 import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
+import { iterateTenants } from './tenants/iterate-tenants.ts'
 import { disposeAll } from './util/disposal.ts'
 import { assertRegistrable } from './util/identifier.ts'
 
@@ -60,14 +62,22 @@ export interface Tenancy {
   ensure(registration: Registration): Promise<Tenant>
   /** The tenant whatever its status, or `undefined`. */
   get(ref: TenantRef): Promise<Tenant | undefined>
-  /** Tenants, newest first, by pages. */
+  /** Tenants by their ids, however many and whatever their status: in the order of the ids, without those that do not exist. */
+  getByIds(ids: readonly string[]): Promise<readonly Tenant[]>
+  /** Tenants, newest first, by pages; all, those of a status, or those with a text in identifier or name. */
   list(options?: ListOptions): Promise<TenantPage>
+  /** All tenants that match, newest first, in bounded memory: `for await (const tenant of app.tenancy.iterate())`. */
+  iterate(filter?: TenantFilter): AsyncGenerator<Tenant, void, undefined>
   /** Changes name, identifier or metadata. @throws TENANCY_ERR_TENANT_CONFLICT when `expectedVersion` is stale */
   update(ref: TenantRef, patch: TenantPatch, expectedVersion?: number): Promise<Tenant>
   /** Stops serving a tenant: at once in this process, also for database handles that are held. */
   suspend(ref: TenantRef): Promise<Tenant>
   /** Serves a suspended tenant again. */
   activate(ref: TenantRef): Promise<Tenant>
+  /** Suspends each of many; what became of each, in their order. Throws for none of them. */
+  suspendMany(refs: readonly TenantRef[]): Promise<readonly ChangeResult[]>
+  /** As `suspendMany`, the other way. */
+  activateMany(refs: readonly TenantRef[]): Promise<readonly ChangeResult[]>
   /** Marks a tenant as deleted: nobody is served, the data stays. There is no way back. */
   delete(ref: TenantRef): Promise<Tenant>
   /**
@@ -192,6 +202,12 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     return tenant.id
   }
 
+  const moveTo = (status: TenantStatus) => async (ref: TenantRef) => store.setStatus(await idOf(ref), status)
+  const moveManyTo = async (refs: readonly TenantRef[], status: TenantStatus) => {
+    await start()
+    return changeMany(refs, moveTo(status))
+  }
+
   const instance: TenancyInstance = Object.freeze({
     register: async (input: Registration) => (await registrations()).register(input),
     ensure: async (input: Registration) => (await registrations()).ensure(input),
@@ -199,17 +215,27 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       await start()
       return typeof ref === 'string' ? store.getByIdentifier(ref) : store.getById(ref.id)
     },
+    async getByIds(ids: readonly string[]) {
+      await start()
+      return store.getByIds(ids)
+    },
     async list(options?: ListOptions) {
       await start()
       return store.list(options)
+    },
+    async *iterate(filter?: TenantFilter) {
+      await start()
+      yield* iterateTenants(store, filter)
     },
     async update(ref: TenantRef, patch: TenantPatch, expectedVersion?: number) {
       if (patch.identifier !== undefined) assertRegistrable(patch.identifier, new Set(config.reservedIdentifiers))
       return store.update(await idOf(ref), patch, expectedVersion)
     },
-    suspend: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'suspended'),
-    activate: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'active'),
-    delete: async (ref: TenantRef) => store.setStatus(await idOf(ref), 'deleted'),
+    suspend: moveTo('suspended'),
+    activate: moveTo('active'),
+    suspendMany: async (refs: readonly TenantRef[]) => moveManyTo(refs, 'suspended'),
+    activateMany: async (refs: readonly TenantRef[]) => moveManyTo(refs, 'active'),
+    delete: moveTo('deleted'),
     purge: async (ref: TenantRef) => purgeTenant({ store, server, strategy }, await idOf(ref)),
     verify: async (ref: TenantRef) => verifyTenant({ store, server, strategy }, await idOf(ref)),
 

@@ -1,10 +1,19 @@
 import type { RegistryChanges } from './changes.ts'
 import type { NewTenant, Tenant, TenantPatch, TenantStatus } from './tenant.ts'
 
-/** Which tenants to list. */
-export interface ListOptions {
+/** Which tenants are meant. */
+export interface TenantFilter {
   /** Only tenants of this status. Default: all. */
   readonly status?: TenantStatus
+  /**
+   * Only tenants whose identifier or name has this text in it, in whatever case, see `foldText()`. At most 255
+   * characters; `%` and `_` are characters like any other. Default: all.
+   */
+  readonly search?: string
+}
+
+/** Which tenants to list. */
+export interface ListOptions extends TenantFilter {
   /** Rows of one page, 1 to 1000. Default 100. */
   readonly limit?: number
   /** The `next` of the page before. */
@@ -30,6 +39,8 @@ export interface TenantStore {
   initialize(): Promise<void>
   getById(id: string): Promise<Tenant | undefined>
   getByIdentifier(identifier: string): Promise<Tenant | undefined>
+  /** Tenants by their ids, however many: in the order of the ids, each once, without those that do not exist. */
+  getByIds(ids: readonly string[]): Promise<readonly Tenant[]>
   insert(tenant: NewTenant): Promise<Tenant>
   /** Changes one row; with `expectedVersion` only if nobody changed it since. */
   update(id: string, patch: TenantPatch, expectedVersion?: number): Promise<Tenant>

@@ -102,13 +102,17 @@ export function createCachedTenantStore({ store, cache, onChange }: CachedTenant
     return gone
   }
 
+  /** Only what L1 holds already is brought up to date: a listing must not push live tenants out. */
+  function learn(tenants: readonly Tenant[], since: number): void {
+    for (const tenant of tenants) {
+      if ((cache.peekById(tenant.id)?.version ?? Number.POSITIVE_INFINITY) < tenant.version) note(tenant, since)
+    }
+  }
+
   async function list(options?: ListOptions): Promise<TenantPage> {
     const since = cache.epoch
     const page = await store.list(options)
-    // Only what L1 holds already is brought up to date: a listing must not push live tenants out.
-    for (const tenant of page.tenants) {
-      if ((cache.peekById(tenant.id)?.version ?? Number.POSITIVE_INFINITY) < tenant.version) note(tenant, since)
-    }
+    learn(page.tenants, since)
     return page
   }
 
@@ -121,6 +125,13 @@ export function createCachedTenantStore({ store, cache, onChange }: CachedTenant
     return read
   }
 
+  async function getByIds(ids: readonly string[]): Promise<readonly Tenant[]> {
+    const since = cache.epoch
+    const tenants = await store.getByIds(ids)
+    learn(tenants, since)
+    return tenants
+  }
+
   return Object.freeze({
     peek: (identifier: string) => cache.peek(identifier),
     async resolve(identifier: string) {
@@ -131,6 +142,7 @@ export function createCachedTenantStore({ store, cache, onChange }: CachedTenant
     initialize: () => store.initialize(),
     getById: (id: string) => read(byId(id)),
     getByIdentifier: (identifier: string) => read(byIdentifier(identifier)),
+    getByIds,
     insert: (tenant: NewTenant) => write(tenant.id, () => store.insert(tenant)),
     update: (id: string, patch: TenantPatch, expectedVersion?: number) =>
       write(id, () => store.update(id, patch, expectedVersion)),

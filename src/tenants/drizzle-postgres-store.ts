@@ -9,7 +9,7 @@ import { encodeCursor, readPage } from './page-cursor.ts'
 import { migrateRegistry } from './registry-migrations.ts'
 import { loadRegistryQueries, type RegistryQueries, type RegistryRow } from './registry-queries.ts'
 import { storeError } from './store-errors.ts'
-import { checkNewTenant, checkPatch, isTenantId } from './tenant-input.ts'
+import { checkNewTenant, checkPatch, chunksOfIds, inOrderOf, isTenantId } from './tenant-input.ts'
 
 /** What {@link createDrizzlePostgresTenantStore} takes. */
 export interface DrizzlePostgresTenantStoreOptions {
@@ -80,10 +80,19 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
     throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [(await require(id)).status, to])
   }
 
-  async function list({ status, ...page }: ListOptions = {}): Promise<TenantPage> {
-    const { limit, after } = readPage(page)
+  async function getByIds(ids: readonly string[]): Promise<readonly Tenant[]> {
+    const found: Tenant[] = []
+    for (const chunk of chunksOfIds(ids)) {
+      const rows = await run((queries) => queries.byIds(chunk))
+      found.push(...inOrderOf(chunk, rows.map(toTenant)))
+    }
+    return found
+  }
+
+  async function list(options: ListOptions = {}): Promise<TenantPage> {
+    const { limit, ...filter } = readPage(options)
     // One more than asked for tells whether there is a next page.
-    const rows = await run((queries) => queries.list(limit + 1, after, status))
+    const rows = await run((queries) => queries.list(limit + 1, filter))
     const tenants = rows.slice(0, limit).map(toTenant)
     const last = tenants.at(-1)
     return deepFreeze({ tenants, ...(last !== undefined && rows.length > limit && { next: encodeCursor(last) }) })
@@ -94,6 +103,7 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
     getById,
     getByIdentifier: async (identifier: string) =>
       parseIdentifier(identifier) === undefined ? undefined : one((queries) => queries.byIdentifier(identifier)),
+    getByIds,
     async insert(input: NewTenant) {
       const tenant = checkNewTenant(input)
       return (await one((queries) => queries.insert(tenant))) as Tenant

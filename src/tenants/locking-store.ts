@@ -3,12 +3,13 @@ import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts
 import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantStatus } from '../contracts/tenant.ts'
 import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
-import { parseIdentifier } from '../util/identifier.ts'
+import { foldText } from '../util/fold-text.ts'
+import { isPartOfIdentifier, parseIdentifier } from '../util/identifier.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
 import { readChanges } from './change-position.ts'
-import { encodeCursor, readPage } from './page-cursor.ts'
+import { encodeCursor, type PageQuery, readPage } from './page-cursor.ts'
 import { isRetryable, storeError } from './store-errors.ts'
-import { type CheckedPatch, checkNewTenant, checkPatch, isTenantId } from './tenant-input.ts'
+import { type CheckedPatch, checkNewTenant, checkPatch, chunksOfIds, inOrderOf, isTenantId } from './tenant-input.ts'
 
 /** What a registry on one kind of database needs to know of it. */
 export interface RegistryTable {
@@ -74,6 +75,16 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
     )
   }
 
+  async function getByIds(ids: readonly string[]): Promise<readonly Tenant[]> {
+    const found: Tenant[] = []
+    for (const chunk of chunksOfIds(ids)) {
+      const text = `select ${READ} from ${table.name} where id in (${chunk.map(() => '?').join(', ')})`
+      const rows = await run(() => connection.query<Row>(text, chunk))
+      found.push(...inOrderOf(chunk, rows.map(toTenant)))
+    }
+    return found
+  }
+
   /**
    * Takes the next number, held until the commit: numbers are visible in their order, and none is missed. Only after the
    * lock of a row, or two writers could wait for each other.
@@ -93,11 +104,11 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
     const { id, identifier, name, status, placement, metadata } = checkNewTenant(input)
     const { strategy, server, namespace, rowKey } = placement
     const values = [id, identifier, name, status, strategy, server, namespace, rowKey, JSON.stringify(metadata)]
-    const text = `insert into ${table.name} (${COLUMNS}, row_key_canonical)
-      values (${values.map(() => '?, ').join('')}1, ${table.now}, ${table.now}, ?)`
+    const text = `insert into ${table.name} (${COLUMNS}, row_key_canonical, name_folded)
+      values (${values.map(() => '?, ').join('')}1, ${table.now}, ${table.now}, ?, ?)`
     return run(() =>
       connection.transaction(async (query) => {
-        await query(text, [...values, canonicalRowKey(rowKey)])
+        await query(text, [...values, canonicalRowKey(rowKey), foldText(name)])
         await takeNumber(query)
         await query(`update ${table.name} set change_number = ${taken} where id = ?`, [id])
         return (await select(query, 'id = ?', id)) as Tenant
@@ -133,20 +144,12 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
       }),
     )
 
-  async function list({ status, ...page }: ListOptions = {}): Promise<TenantPage> {
-    const { limit, after } = readPage(page)
-    const conditions = [
-      ...(status === undefined ? [] : ['status = ?']),
-      ...(after === undefined ? [] : ['(created_at < ? or (created_at = ? and id < ?))']),
-    ]
-    const values = [
-      ...(status === undefined ? [] : [status]),
-      ...(after === undefined ? [] : [after.createdAt, after.createdAt, after.id]),
-    ]
-    const where = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`
+  async function list(options: ListOptions = {}): Promise<TenantPage> {
+    const { limit, ...filter } = readPage(options)
+    const { text, values } = conditionsOf(filter)
     // One more than asked for tells whether there is a next page.
-    const text = `select ${READ} from ${table.name} ${where} order by created_at desc, id desc limit ${limit + 1}`
-    const rows = await run(() => connection.query<Row>(text, values))
+    const select = `select ${READ} from ${table.name} ${text} order by created_at desc, id desc limit ${limit + 1}`
+    const rows = await run(() => connection.query<Row>(select, values))
     const tenants = rows.slice(0, limit).map(toTenant)
     const last = tenants.at(-1)
     return deepFreeze({ tenants, ...(last !== undefined && rows.length > limit && { next: encodeCursor(last) }) })
@@ -164,6 +167,7 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
     getById: async (id: string) => (isTenantId(id) ? found('id = ?', id) : undefined),
     getByIdentifier: async (identifier: string) =>
       parseIdentifier(identifier) === undefined ? undefined : found('identifier = ?', identifier),
+    getByIds,
     insert,
     update: async (id: string, patch: TenantPatch, expectedVersion?: number) => update(id, patch, expectedVersion),
     setStatus,
@@ -189,7 +193,27 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
   })
 }
 
-function valuesOf({ metadata }: Tenant, { metadata: change, ...patch }: CheckedPatch): Record<string, string> {
+/** The WHERE of a list, with its values. */
+function conditionsOf({ status, search, after }: Omit<PageQuery, 'limit'>): { text: string; values: string[] } {
+  const conditions: [text: string, ...values: string[]][] = []
+  if (status !== undefined) conditions.push(['status = ?', status])
+  if (search !== undefined) {
+    // MySQL refuses to look for other characters than those of its column.
+    const parts = isPartOfIdentifier(search) ? ['identifier', 'name_folded'] : ['name_folded']
+    const text = parts.map((column) => `instr(${column}, ?) > 0`).join(' or ')
+    conditions.push([`(${text})`, ...parts.map(() => search)])
+  }
+  if (after !== undefined) {
+    const { createdAt, id } = after
+    // The first part is for SQLite, which would read an OR from the first page on.
+    conditions.push(['created_at <= ? and (created_at < ? or id < ?)', createdAt, createdAt, id])
+  }
+  const text = conditions.length === 0 ? '' : `where ${conditions.map(([condition]) => condition).join(' and ')}`
+  return { text, values: conditions.flatMap(([, ...values]) => values) }
+}
+
+function valuesOf({ metadata }: Tenant, { metadata: change, ...columns }: CheckedPatch): Record<string, string> {
+  const patch = { ...columns, ...(columns.name !== undefined && { name_folded: foldText(columns.name) }) }
   if (change === undefined) return patch
   const merged = Object.entries({ ...metadata, ...change.set }).filter(([key]) => !change.remove.includes(key))
   return { ...patch, metadata: JSON.stringify(Object.fromEntries(merged)) }

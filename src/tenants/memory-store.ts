@@ -2,6 +2,7 @@ import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts
 import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantStatus } from '../contracts/tenant.ts'
 import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
+import { foldText } from '../util/fold-text.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
 import { readChanges } from './change-position.ts'
 import { encodeCursor, type PagePosition, readPage } from './page-cursor.ts'
@@ -67,10 +68,11 @@ export function createMemoryTenantStore(): TenantStore {
     return write(changed(tenant, { status: to }))
   }
 
-  function list({ status, ...options }: ListOptions): TenantPage {
-    const { limit, after } = readPage(options)
+  function list(options: ListOptions): TenantPage {
+    const { limit, after, status, search } = readPage(options)
     const matching = [...rows.values()]
       .filter((tenant) => status === undefined || tenant.status === status)
+      .filter(({ identifier, name }) => search === undefined || [identifier, foldText(name)].some(holds(search)))
       .filter((tenant) => after === undefined || newestFirst(after, tenant) < 0)
       .sort(newestFirst)
     const tenants = matching.slice(0, limit)
@@ -85,6 +87,7 @@ export function createMemoryTenantStore(): TenantStore {
     async initialize() {},
     getById: async (id: string) => rows.get(id),
     getByIdentifier: async (identifier: string) => find((tenant) => tenant.identifier === identifier),
+    getByIds: async (ids: readonly string[]) => [...new Set(ids)].flatMap((id) => rows.get(id) ?? []),
     insert: async (tenant: NewTenant) => insert(tenant),
     update: async (id: string, patch: TenantPatch, expectedVersion?: number) => update(id, patch, expectedVersion),
     setStatus: async (id: string, to: TenantStatus) => setStatus(id, to),
@@ -111,6 +114,8 @@ function patched(tenant: Tenant, { metadata, ...patch }: CheckedPatch): Partial<
   const merged = Object.entries({ ...tenant.metadata, ...metadata.set })
   return { ...patch, metadata: Object.fromEntries(merged.filter(([key]) => !metadata.remove.includes(key))) }
 }
+
+const holds = (part: string) => (text: string) => text.includes(part)
 
 function changed(tenant: Tenant, change: Partial<Tenant>): Tenant {
   return { ...tenant, ...change, version: tenant.version + 1, updatedAt: new Date().toISOString() }

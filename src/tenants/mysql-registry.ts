@@ -1,5 +1,6 @@
 import type { AdminConnection } from '../contracts/dialect.ts'
 import { tenancyError } from '../errors.ts'
+import { foldNames } from './folded-names.ts'
 import type { RegistryTable } from './locking-store.ts'
 
 type Query = AdminConnection['query']
@@ -10,14 +11,19 @@ const SYSTEM = new Set(['mysql', 'sys', 'information_schema', 'performance_schem
 const LOCK_WAIT = 60
 
 /** One statement, because DDL commits: what it has done stays when the ledger could not be told. */
-interface Step {
+interface Statement {
   readonly text: (database: string) => string
   /** A column of `tenants` that is there when it is done already. */
   readonly adds?: string
 }
 
+/** What SQL alone cannot do; may be repeated. */
+interface Work {
+  readonly run: (database: string, query: Query) => Promise<void>
+}
+
 /** Steps of the registry's own schema, in order. One is never changed once released. */
-const steps: readonly Step[] = [
+const steps: readonly (Statement | Work)[] = [
   {
     text: (database) => `create table if not exists ${database}.tenants (
     id char(36) character set ascii collate ascii_bin not null primary key,
@@ -47,6 +53,20 @@ const steps: readonly Step[] = [
     text: (database) => `alter table ${database}.tenants add column change_number bigint unsigned not null default 0,
       add index tenants_change_idx (change_number, id)`,
   },
+  {
+    adds: 'name_folded',
+    text: (database) => `alter table ${database}.tenants add name_folded text collate utf8mb4_bin`,
+  },
+  {
+    run: (database, query) =>
+      foldNames(query, {
+        page: `select id, name from ${database}.tenants where id > ? order by id limit 1000`,
+        fill: `update ${database}.tenants t join json_table(?, '$[*]' columns (
+            id char(36) character set ascii collate ascii_bin path '$.id', name text collate utf8mb4_bin path '$.name'
+          )) f on f.id = t.id set t.name_folded = f.name`,
+      }),
+  },
+  { text: (database) => `alter table ${database}.tenants modify name_folded text collate utf8mb4_bin not null` },
 ]
 
 /**
@@ -90,9 +110,10 @@ async function migrate(query: Query, database: string, quoted: string): Promise<
     `create table if not exists ${quoted}.registry_migrations (step int not null primary key) engine = InnoDB`,
   )
   const [row] = await query<{ step: unknown }>(`select max(step) as step from ${quoted}.registry_migrations`)
-  for (const [index, { text, adds }] of steps.entries()) {
+  for (const [index, step] of steps.entries()) {
     if (index < Number(row?.step ?? 0)) continue
-    if (adds === undefined || !(await hasColumn(query, database, adds))) await query(text(quoted))
+    if ('run' in step) await step.run(quoted, query)
+    else if (step.adds === undefined || !(await hasColumn(query, database, step.adds))) await query(step.text(quoted))
     await query(`insert into ${quoted}.registry_migrations (step) values (?)`, [index + 1])
   }
 }

@@ -1,6 +1,7 @@
 import type { ListOptions } from '../contracts/store.ts'
-import type { Tenant } from '../contracts/tenant.ts'
-import { invalid, isTenantId } from './tenant-input.ts'
+import type { Tenant, TenantStatus } from '../contracts/tenant.ts'
+import { foldText } from '../util/fold-text.ts'
+import { invalid, isStorable, isTenantId } from './tenant-input.ts'
 
 /** The last row of a page: where the next one begins. */
 export interface PagePosition {
@@ -11,6 +12,7 @@ export interface PagePosition {
 
 const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 1000
+const MAX_SEARCH_LENGTH = 255
 const MAX_CURSOR_LENGTH = 128
 const instant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
@@ -19,15 +21,36 @@ export function encodeCursor({ createdAt, id }: Tenant): string {
   return Buffer.from(`${createdAt} ${id}`).toString('base64url')
 }
 
+/** What {@link readPage} makes of the options. */
+export interface PageQuery {
+  readonly limit: number
+  readonly after?: PagePosition
+  readonly status?: TenantStatus
+  /** Folded already: what the identifier or the folded name must have in it. */
+  readonly search?: string
+}
+
 /**
- * Reads `limit` and `after`. A cursor comes from outside and is believed only if it is one of ours, letter by letter.
+ * Reads the options of a page. A cursor comes from outside and is believed only if it is one of ours, letter by letter.
  * @throws TENANCY_ERR_TENANT_INVALID
  */
-export function readPage({ limit = DEFAULT_LIMIT, after }: ListOptions): { limit: number; after?: PagePosition } {
+export function readPage({ limit = DEFAULT_LIMIT, after, status, search }: ListOptions): PageQuery {
   if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT) {
     throw invalid(`the limit of a page must be a whole number from 1 to ${MAX_LIMIT}.`)
   }
-  return after === undefined ? { limit } : { limit, after: decodeCursor(after) }
+  return {
+    limit,
+    ...(status !== undefined && { status }),
+    ...(search !== undefined && { search: readSearch(search) }),
+    ...(after !== undefined && { after: decodeCursor(after) }),
+  }
+}
+
+function readSearch(search: unknown): string {
+  if (typeof search !== 'string' || search.length > MAX_SEARCH_LENGTH || !isStorable(search)) {
+    throw invalid(`what to search for must be a text of at most ${MAX_SEARCH_LENGTH} characters.`)
+  }
+  return foldText(search)
 }
 
 function decodeCursor(cursor: unknown): PagePosition {

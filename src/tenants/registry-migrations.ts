@@ -1,9 +1,13 @@
 import type { AdminConnection } from '../contracts/dialect.ts'
+import { foldNames } from './folded-names.ts'
+
+type Query = AdminConnection['query']
 
 /** One step of the registry's own schema. Steps are never changed once released; new ones are added at the end. */
 export interface RegistryMigration {
   readonly name: string
-  readonly statements: readonly string[]
+  /** SQL, or what SQL alone cannot do. */
+  readonly statements: readonly (string | ((query: Query) => Promise<void>))[]
 }
 
 /** The steps in order, for a schema name that is quoted already. */
@@ -73,6 +77,19 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
         `revoke all on function ${schema}.take_change_number(), ${schema}.note_change() from public`,
       ],
     },
+    {
+      name: '0004_folded_names',
+      statements: [
+        `alter table ${schema}.tenants add name_folded text, disable trigger user`,
+        (query) =>
+          foldNames(query, {
+            page: `select id::text as id, name from ${schema}.tenants where id > $1::text::uuid order by id limit 1000`,
+            fill: `update ${schema}.tenants t set name_folded = f.name from
+              jsonb_to_recordset($1::text::jsonb) as f(id uuid, name text) where t.id = f.id`,
+          }),
+        `alter table ${schema}.tenants alter name_folded set not null, enable trigger user`,
+      ],
+    },
   ]
 }
 
@@ -107,12 +124,33 @@ export async function migrateRegistry(admin: AdminConnection, schema: string): P
     for (const migration of registryMigrations(quoted)) {
       if (!applied.has(migration.name)) await apply(query, quoted, migration)
     }
+    await indexNames(query, schema)
   })
 }
 
-async function apply(query: AdminConnection['query'], schema: string, migration: RegistryMigration): Promise<void> {
+/**
+ * Searching for a part of a name is quick only with the extension pg_trgm, which not everyone may create: where somebody
+ * did, the index is made; elsewhere the search reads the table.
+ */
+async function indexNames(query: Query, schema: string): Promise<void> {
+  const [extension] = await query<{ schema: string }>(
+    `select n.nspname as schema from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
+      where e.extname = 'pg_trgm' and pg_catalog.has_schema_privilege(n.oid, 'usage')
+        and pg_catalog.to_regclass($1::text) is null`,
+    [`${quote(schema)}.tenants_search_idx`],
+  )
+  if (extension === undefined) return
+  const operators = `${quote(extension.schema)}.gin_trgm_ops`
+  await query(
+    `create index tenants_search_idx on ${quote(schema)}.tenants using gin (identifier ${operators}, name_folded ${operators})`,
+  )
+}
+
+async function apply(query: Query, schema: string, migration: RegistryMigration): Promise<void> {
   await query(`insert into ${schema}.registry_migrations (name) values ($1)`, [migration.name])
-  for (const statement of migration.statements) await query(statement)
+  for (const statement of migration.statements) {
+    await (typeof statement === 'string' ? query(statement) : statement(query))
+  }
 }
 
 function quote(name: string): string {

@@ -2,10 +2,11 @@ import type * as drizzleOrm from 'drizzle-orm'
 import type * as drizzlePgCore from 'drizzle-orm/pg-core'
 import type { AdminConnection } from '../contracts/dialect.ts'
 import type { NewTenant, Tenant, TenantStatus } from '../contracts/tenant.ts'
+import { foldText } from '../util/fold-text.ts'
 import { loadPeer } from '../util/load-peer.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
 import type { ChangePosition } from './change-position.ts'
-import type { PagePosition } from './page-cursor.ts'
+import type { PageQuery } from './page-cursor.ts'
 import type { CheckedPatch } from './tenant-input.ts'
 
 /** What {@link loadRegistryQueries} takes; see the options of the store. */
@@ -35,12 +36,14 @@ export interface ChangedRow extends RegistryRow {
 export interface RegistryQueries {
   byId(id: string): PromiseLike<RegistryRow[]>
   byIdentifier(identifier: string): PromiseLike<RegistryRow[]>
+  /** In any order. */
+  byIds(ids: readonly string[]): PromiseLike<RegistryRow[]>
   insert(tenant: NewTenant): PromiseLike<RegistryRow[]>
   update(id: string, patch: CheckedPatch, expectedVersion?: number): PromiseLike<RegistryRow[]>
   setStatus(id: string, to: TenantStatus, sources: readonly TenantStatus[]): PromiseLike<RegistryRow[]>
   discard(id: string): PromiseLike<RegistryRow[]>
-  /** At most `limit` rows that come after `after`, newest first. */
-  list(limit: number, after?: PagePosition, status?: TenantStatus): PromiseLike<RegistryRow[]>
+  /** At most `limit` rows that match, newest first. */
+  list(limit: number, filter: Omit<PageQuery, 'limit'>): PromiseLike<RegistryRow[]>
   /** One row with one number. */
   count(status?: TenantStatus): PromiseLike<readonly { readonly rows: number }[]>
   /** One row with the number of the latest change, as text. */
@@ -97,17 +100,24 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
   return Object.freeze({
     byId: (id: string) => database.select(fields).from(table).where(eq(table.id, id)),
     byIdentifier: (identifier: string) => database.select(fields).from(table).where(eq(table.identifier, identifier)),
+    byIds: (ids: readonly string[]) =>
+      database
+        .select(fields)
+        .from(table)
+        .where(inArray(table.id, [...ids])),
     insert({ placement, metadata, ...columns }: NewTenant) {
       const json = sql`${JSON.stringify(metadata)}::text::jsonb`
+      const derived = { rowKeyCanonical: canonicalRowKey(placement.rowKey), nameFolded: foldText(columns.name) }
       return database
         .insert(table)
-        .values({ ...columns, ...placement, rowKeyCanonical: canonicalRowKey(placement.rowKey), metadata: json })
+        .values({ ...columns, ...placement, ...derived, metadata: json })
         .returning(fields)
     },
     update(id: string, { metadata, ...columns }: CheckedPatch, expected?: number) {
       const merged = metadata && { metadata: merge(orm, table, metadata) }
       const unchanged = maybe(expected, (version) => eq(table.version, version))
-      return change({ ...columns, ...merged }, and(eq(table.id, id), unchanged))
+      const folded = columns.name !== undefined && { nameFolded: foldText(columns.name) }
+      return change({ ...columns, ...folded, ...merged }, and(eq(table.id, id), unchanged))
     },
     setStatus: (id: string, to: TenantStatus, sources: readonly TenantStatus[]) =>
       change({ status: to }, and(eq(table.id, id), inArray(table.status, [...sources]))),
@@ -116,14 +126,19 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
         .delete(table)
         .where(and(eq(table.id, id), eq(table.status, 'provisioning')))
         .returning(fields),
-    list(limit: number, after?: PagePosition, status?: TenantStatus) {
-      const { createdAt, id } = table
+    list(limit: number, { status, search, after }: Omit<PageQuery, 'limit'>) {
+      const { createdAt, id, identifier, nameFolded } = table
       const older = maybe(
         after,
         (last) => sql`(${createdAt}, ${id}) < (${last.createdAt}::text::timestamptz, ${last.id}::text::uuid)`,
       )
+      const found = maybe(search, (text) => {
+        const pattern = patternOf(text)
+        return sql`(${identifier} like ${pattern} or ${nameFolded} like ${pattern})`
+      })
       const matching = and(
         maybe(status, (wanted) => eq(table.status, wanted)),
+        found,
         older,
       )
       return database.select(fields).from(table).where(matching).orderBy(desc(createdAt), desc(id)).limit(limit)
@@ -150,6 +165,11 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
   })
 }
 
+/** For LIKE: the text anywhere in another, with its own `%` and `_` as plain characters. */
+function patternOf(text: string): string {
+  return `%${text.replaceAll(/[\\%_]/g, '\\$&')}%`
+}
+
 function loadDrizzle(): Promise<[Orm, PgCore]> {
   return loadPeer('drizzle-orm', () => Promise.all([import('drizzle-orm'), import('drizzle-orm/pg-core')]))
 }
@@ -170,6 +190,7 @@ function defineTable(
     namespace: text('namespace').notNull(),
     rowKey: text('row_key').notNull(),
     rowKeyCanonical: text('row_key_canonical').notNull(),
+    nameFolded: text('name_folded').notNull(),
     metadata: jsonb('metadata').notNull(),
     version: integer('version').notNull().default(1),
     changeNumber: bigint('change_number', { mode: 'number' }).notNull().default(0),

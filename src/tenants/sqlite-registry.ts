@@ -1,8 +1,11 @@
 import type { AdminConnection } from '../contracts/dialect.ts'
+import { foldNames } from './folded-names.ts'
 import type { RegistryTable } from './locking-store.ts'
 
+type Query = AdminConnection['query']
+
 /** Steps of the registry's own schema, in order. One is never changed once released. */
-const steps: readonly (readonly string[])[] = [
+const steps: readonly (readonly (string | ((query: Query) => Promise<void>))[])[] = [
   [
     `create table tenants (
       id text not null primary key,
@@ -28,6 +31,14 @@ const steps: readonly (readonly string[])[] = [
     'alter table tenants add column change_number integer not null default 0',
     'create index tenants_change_idx on tenants (change_number, id)',
   ],
+  [
+    `alter table tenants add column name_folded text not null default ''`,
+    (query) =>
+      foldNames(query, {
+        page: 'select id, name from tenants where id > ? order by id limit 1000',
+        fill: `update tenants set name_folded = value ->> '$.name' from json_each(?) where tenants.id = value ->> '$.id'`,
+      }),
+  ],
 ]
 
 /** The registry in a SQLite file of its own, which no tenant's connection opens. */
@@ -42,7 +53,7 @@ export const sqliteRegistry: RegistryTable = Object.freeze({
       await query('create table if not exists registry_migrations (step integer not null primary key)')
       const [row] = await query<{ step: unknown }>('select max(step) as step from registry_migrations')
       for (let step = Number(row?.step ?? 0); step < steps.length; step++) {
-        for (const statement of steps[step] ?? []) await query(statement)
+        for (const part of steps[step] ?? []) await (typeof part === 'string' ? query(part) : part(query))
         await query('insert into registry_migrations (step) values (?)', [step + 1])
       }
     }),

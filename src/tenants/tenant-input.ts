@@ -1,4 +1,4 @@
-import type { NewTenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
+import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
 import { transitions } from '../contracts/tenant.ts'
 import { type TenancyError, tenancyError } from '../errors.ts'
 import { assertRegistrable } from '../util/identifier.ts'
@@ -12,6 +12,7 @@ export interface CheckedPatch {
 }
 
 const MAX_NAME_LENGTH = 255
+const IDS_OF_A_CHUNK = 500
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const namespaceForm = /^[a-z][a-z0-9]{0,62}$/
 /** In JSON text: NUL, or half a surrogate pair. PostgreSQL can store neither. */
@@ -25,6 +26,24 @@ export function isTenantId(id: unknown): id is string {
   return typeof id === 'string' && id.length === 36 && uuid.test(id)
 }
 
+/** False for a text that a database would refuse or change. */
+export function isStorable(text: string): boolean {
+  return !unstorableText.test(text)
+}
+
+/** The ids that are worth a look-up, each once, in parts of a size that every database takes in one statement. */
+export function chunksOfIds(ids: readonly string[]): string[][] {
+  const distinct = [...new Set(ids)].filter(isTenantId)
+  const chunks = Math.ceil(distinct.length / IDS_OF_A_CHUNK)
+  return Array.from({ length: chunks }, (_, n) => distinct.slice(n * IDS_OF_A_CHUNK, (n + 1) * IDS_OF_A_CHUNK))
+}
+
+/** The tenants of a chunk in the order of its ids: a database gives them in any. */
+export function inOrderOf(ids: readonly string[], tenants: readonly Tenant[]): Tenant[] {
+  const byId = new Map(tenants.map((tenant) => [tenant.id, tenant]))
+  return ids.flatMap((id) => byId.get(id) ?? [])
+}
+
 /**
  * Checks a tenant to be inserted and gives a copy that shares nothing with it.
  * @throws TENANCY_ERR_TENANT_INVALID, TENANCY_ERR_IDENTIFIER_INVALID
@@ -36,8 +55,7 @@ export function checkNewTenant(tenant: NewTenant): NewTenant {
   if (!isStatus(status)) throw invalid('its status is not known.')
   const { strategy, server, namespace, rowKey } = placement
   for (const value of [strategy, server]) {
-    if (typeof value !== 'string' || value === '' || unstorableText.test(value))
-      throw invalid('its placement is malformed.')
+    if (typeof value !== 'string' || value === '' || !isStorable(value)) throw invalid('its placement is malformed.')
   }
   if (typeof namespace !== 'string' || !namespaceForm.test(namespace)) throw invalid('its namespace is malformed.')
   return {
@@ -74,7 +92,7 @@ function isStatus(status: unknown): status is TenantStatus {
 }
 
 function checkName(name: unknown): string {
-  if (typeof name !== 'string' || name.length < 1 || name.length > MAX_NAME_LENGTH || unstorableText.test(name)) {
+  if (typeof name !== 'string' || name.length < 1 || name.length > MAX_NAME_LENGTH || !isStorable(name)) {
     throw invalid(`its name must be a text of 1 to ${MAX_NAME_LENGTH} characters.`)
   }
   return name

@@ -53,6 +53,11 @@ export function parseIdentifier(value: unknown): string | undefined {
   return value
 }
 
+/** True for a text that an identifier can have in it. */
+export function isPartOfIdentifier(text: string): boolean {
+  return /^[a-z0-9-]*$/.test(text)
+}
+
 /** True when `identifier` may not be registered or asked for, such as `www`. */
 export function isReserved(identifier: string, reserved: ReadonlySet<string>): boolean {
   return reserved.has(identifier)

@@ -190,6 +190,25 @@ export function describeTenantStore(name: string, createFixture: () => Promise<S
       })
     })
 
+    describe('getByIds', () => {
+      it('[W60] gives each tenant once in the order of the ids, without those that are not there', async () => {
+        const tenants: Tenant[] = []
+        for (let n = 0; n < 5; n++) tenants.push(await store.insert(newTenant()))
+        const shuffled = [3, 0, 4, 1].map((n) => tenants[n] as Tenant)
+        const ids = shuffled.flatMap(({ id }) => [id, randomUUID(), id, 'acme', '\0', id.toUpperCase()])
+        expect(await store.getByIds([...ids, ...ids])).toEqual(shuffled)
+        expect(await store.getByIds([])).toEqual([])
+        for (const tenant of await store.getByIds(ids)) expect(isDeepFrozen(tenant)).toBe(true)
+      })
+
+      it('[W60] takes more ids than any database takes in one statement', async () => {
+        const first = await store.insert(newTenant())
+        const last = await store.insert(newTenant())
+        const ids = [last.id, ...Array.from({ length: 66_000 }, () => randomUUID()), first.id]
+        expect(await store.getByIds(ids)).toEqual([last, first])
+      })
+    })
+
     describe('row keys', () => {
       const taken = { code: 'TENANCY_ERR_TENANT_EXISTS' }
 
@@ -458,6 +477,100 @@ export function describeTenantStore(name: string, createFixture: () => Promise<S
         for (const limit of [0, -1, 1001, 1.5, Number.NaN, '5' as unknown as number]) {
           await expect(store.list({ limit })).rejects.toMatchObject({ code: 'TENANCY_ERR_TENANT_INVALID' })
         }
+      })
+
+      it('[W36] finds identifiers and names by any part of them, whatever its case', async () => {
+        const names: Record<string, string> = {
+          acme: 'Acme Inc.',
+          globex: 'The  Globex\nCorporation',
+          'muller-sons': 'MÜLLER & Söhne',
+          strasse: 'Große Straße',
+          odos: 'ΟΔΟΣ ΣΟΦΙΑΣ',
+          moskva: 'Москва',
+          tokyo: '株式会社 東京',
+          wide: 'Ｗｉｄｅ Ｌｔｄ',
+          decomposed: 'Cafe\u0301 Noir',
+          per: '100%_\\sure\'s "[a-z]" *? thing',
+          odd: 'x_y',
+          i: 'İstanbul',
+        }
+        for (const [identifier, name] of Object.entries(names)) {
+          await store.insert(newTenant({ identifier: identifier.padEnd(3, '-x'), name }))
+        }
+        const found = async (search: string) =>
+          (await store.list({ search })).tenants.map(({ identifier }) => identifier).sort()
+        const cases: [search: string, ...found: string[]][] = [
+          ['acme', 'acme'],
+          ['ACME INC', 'acme'],
+          ['the globex corp', 'globex'],
+          ['müller', 'muller-sons'],
+          ['SÖHNE', 'muller-sons'],
+          ['Muller', 'muller-sons'],
+          ['STRASSE', 'strasse'],
+          ['STRAẞE', 'strasse'],
+          ['große str', 'strasse'],
+          ['οδοσ', 'odos'],
+          ['οδος σοφιας', 'odos'],
+          ['оск', 'moskva'],
+          ['МОСКВА', 'moskva'],
+          ['東', 'tokyo'],
+          ['wide ltd', 'wide'],
+          ['CAFÉ', 'decomposed'],
+          ['cafe\u0301', 'decomposed'],
+          ['cafe'],
+          ['%', 'per'],
+          ['_', 'odd', 'per'],
+          ['0%_\\S', 'per'],
+          ['\\', 'per'],
+          ['\'s "[A-Z]" *?', 'per'],
+          ['a%e'],
+          ['istanbul'],
+          ['İSTANBUL', 'i-x'],
+          ["' or 1=1 --"],
+          ['acme acme inc'],
+          ['nothing like it'],
+        ]
+        for (const [search, ...expected] of cases)
+          expect([search, ...(await found(search))]).toEqual([search, ...expected])
+        expect(await found('')).toHaveLength(Object.keys(names).length)
+      })
+
+      it('[W36] finds a tenant by its new name and identifier only, and within a status', async () => {
+        const { id } = await insertIn('active')
+        await store.update(id, { name: 'Ünique' })
+        await store.update(id, { metadata: { a: 1 } })
+        await store.update(id, { identifier: 'brand-new' })
+        const found = async (options: object) => (await store.list(options)).tenants.length
+        expect(await found({ search: 'ÜNIQUE' })).toBe(1)
+        expect(await found({ search: 'brand' })).toBe(1)
+        expect(await found({ search: 'Acme' })).toBe(0)
+        expect(await found({ search: `t-${id.slice(0, 13)}` })).toBe(0)
+        expect(await found({ search: 'brand', status: 'active' })).toBe(1)
+        expect(await found({ search: 'brand', status: 'suspended' })).toBe(0)
+      })
+
+      it('[W36] finds what is beyond the first hundred, page by page', async () => {
+        const expected: Tenant[] = []
+        for (let n = 0; n < 7; n++) expected.push(await store.insert(newTenant({ name: `The NEEDLE ${n}` })))
+        for (let n = 0; n < 130; n += 26) {
+          await Promise.all(Array.from({ length: 26 }, () => store.insert(newTenant({ name: 'Hay' }))))
+        }
+        const seen: Tenant[] = []
+        for (let page = await store.list({ search: 'needle', limit: 3 }); ; ) {
+          seen.push(...page.tenants)
+          if (page.next === undefined) break
+          page = await store.list({ search: 'needle', limit: 3, after: page.next })
+        }
+        expect(seen).toEqual(expected.sort(newestFirst))
+      })
+
+      it('refuses a search that is no text of at most 255 characters', async () => {
+        for (const search of ['x'.repeat(256), 'a\0b', '\ud800', 5 as unknown as string, null as unknown as string]) {
+          await expect(store.list({ search })).rejects.toMatchObject({ code: 'TENANCY_ERR_TENANT_INVALID' })
+        }
+        expect((await store.list({ search: '\ufdfa'.repeat(255) })).tenants).toEqual([])
+        const widest = await store.insert(newTenant({ name: '\ufdfa'.repeat(255) }))
+        expect((await store.list({ search: '\ufdfa'.repeat(255) })).tenants).toEqual([widest])
       })
 
       it('refuses a cursor it did not hand out', async () => {

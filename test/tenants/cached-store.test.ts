@@ -69,6 +69,27 @@ describe('createCachedTenantStore', () => {
   const insertActive = (change: Parameters<typeof newTenant>[0] = {}) =>
     primary.insert(newTenant({ identifier: 'acme', status: 'active', ...change }))
 
+  it('[W60] learns from reads of many what it holds an older version of, and keeps out what it does not hold', async () => {
+    const [acme, beta] = [await insertActive(), await insertActive({ identifier: 'beta' })]
+    await store.resolve('acme')
+    // Somebody else's write: not through this store.
+    const suspended = await primary.setStatus(acme.id, 'suspended')
+    changes = []
+    expect(await store.getByIds([beta.id, acme.id])).toEqual([beta, suspended])
+    expect([store.peek('acme'), store.peek('beta')]).toEqual([suspended, undefined])
+    expect(changes).toEqual([suspended])
+  })
+
+  it('[W60] does not let a slow read of many put an old tenant back', async () => {
+    const acme = await insertActive()
+    await store.resolve('acme')
+    const old = await primary.getByIds([acme.id])
+    const slowReader = createCachedTenantStore({ store: { ...primary, getByIds: async () => old }, cache })
+    const suspended = await store.setStatus(acme.id, 'suspended')
+    await slowReader.getByIds([acme.id])
+    expect(store.peek('acme')).toEqual(suspended)
+  })
+
   describe('peek and resolve', () => {
     it('read once, then answer without I/O', async () => {
       const tenant = await insertActive()

@@ -49,7 +49,7 @@ describe('createDrizzlePostgresTenantStore', () => {
     const [first] = registryMigrations('old')
     await admin.query('create schema old')
     await admin.query('create table old.registry_migrations (name text primary key, applied_at timestamptz)')
-    for (const statement of first?.statements ?? []) await admin.query(statement)
+    for (const statement of first?.statements ?? []) await admin.query(statement as string)
     await admin.query('insert into old.registry_migrations values ($1, now())', [first?.name])
     const ids = ['00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-00000000000b']
     for (const id of ids) {
@@ -69,5 +69,6 @@ describe('createDrizzlePostgresTenantStore', () => {
       await expect(store.insert(thief)).rejects.toMatchObject({ code: 'TENANCY_ERR_TENANT_EXISTS' })
     }
     expect(await store.count()).toBe(2)
+    expect((await store.list({ search: 'OLD' })).tenants.map(({ id }) => id)).toEqual(ids.toReversed())
   })
 })
