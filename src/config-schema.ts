@@ -1,8 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
+import type { KeyManagement } from './contracts/cipher.ts'
 import type { TenantStore } from './contracts/store.ts'
 import { type StrategyName, strategyNames, type Tenant } from './contracts/tenant.ts'
 import { adminUrlForms, isAnyUrl, isServerUrl, urlForms, withoutTrailingSlashes } from './database-url.ts'
+import { isKeyId, parseEncryptionKey } from './encryption/keys.ts'
 import type { TextKind } from './util/env.ts'
 import { defaultReservedIdentifiers, parseIdentifier } from './util/identifier.ts'
 import { parseRedisUrl, redisUrlForms } from './util/redis-url.ts'
@@ -66,6 +68,8 @@ const serverName = /^(?!main$)[a-z][a-z0-9_-]{0,62}$/
 const schemaRange =
   'a-z, 0-9 and _, at most 63; not `public`, `information_schema`, `pg_…`, nor t and 25 characters, as tenants have it'
 
+const keyForm = '`<id>:<32 random bytes in base64>`, the id of letters, digits, - and _, at most 32'
+
 const poolers = ['none', 'transaction'] as const
 
 /** One entry of `servers`. */
@@ -74,6 +78,12 @@ export const serverSchema = z.strictObject({
   adminDatabaseUrl: url(isServerUrl).optional(),
   pooler: z.enum(poolers).optional(),
 })
+
+/** A key of the ring, as text. */
+const encryptionKey = z
+  .string()
+  .refine((given) => parseEncryptionKey(given) !== undefined)
+  .transform((given) => secret(given))
 
 /** What each key of an entry may be: completes the sentence "Use …". */
 export const serverRanges: Readonly<Record<keyof z.input<typeof serverSchema>, string>> = {
@@ -330,6 +340,55 @@ export const configSchema = z.object({
     'Column that says whose a row is, under `rls`. Of type uuid, text, varchar, integer or bigint (SQL Server: uniqueidentifier, nvarchar or varchar); its values are row keys, by default tenant ids.',
   ),
   tenantStore: record<TenantStore>('TenantStore', 'Your own registry of tenants. Default: tables in `registrySchema`.'),
+  enableEncryption: flag(false, 'Seal the values of metadata whose key begins with `encryptedPrefix`.'),
+  encryptionKey: encryptionKey.optional().register(notes, {
+    kind: 'text',
+    type: 'key',
+    range: `${keyForm}; the passphrase of fastapi-tenancy belongs in \`encryptionPassphrase\``,
+    meaning: 'What new values are sealed with. Required by `enableEncryption`, unless there is an `encryptionKms`.',
+    secret: true,
+  }),
+  encryptionOldKeys: z
+    .array(encryptionKey)
+    .readonly()
+    .prefault([])
+    .register(notes, {
+      kind: 'list',
+      type: 'list',
+      range: `a list of ${keyForm}`,
+      meaning: 'Keys of before, for reading. Remove one when `reencrypt()` finds nothing of it.',
+      secret: true,
+    }),
+  encryptionPassphrase: z
+    .string()
+    .regex(/^.{32,}$/su)
+    .transform((given) => secret(given))
+    .optional()
+    .register(notes, {
+      kind: 'text',
+      type: 'string',
+      range: 'at least 32 characters',
+      meaning: 'The `encryption_key` of fastapi-tenancy, for reading what it wrote (`enc::…`).',
+      secret: true,
+    }),
+  encryptionKms: z.custom<KeyManagement>(isKeyManagement).optional().register(notes, {
+    kind: 'code',
+    type: 'KeyManagement',
+    range: '`{ id, wrap, unwrap }`, the id of letters, digits, - and _, at most 32',
+    meaning:
+      'A key management service that wraps the keys that new values are sealed with, in place of `encryptionKey`.',
+    secret: true,
+  }),
+  encryptedPrefix: text(
+    '_enc_',
+    /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/,
+    'a letter or _, then letters, digits and _ . -, at most 32',
+    'What a key of metadata begins with, at any depth, when its value is secret.',
+  ),
+  allowPlaintext: flag(
+    false,
+    'Give out secrets that are stored in clear, from before encryption. `reencrypt()` seals them; then set it to false.',
+  ),
   reservedIdentifiers: list(
     [...defaultReservedIdentifiers],
     (identifier) => parseIdentifier(identifier) !== undefined,
@@ -384,6 +443,12 @@ function code<T extends (...parameters: never[]) => unknown>(type: string, meani
     .custom<T>((value) => typeof value === 'function')
     .optional()
     .register(notes, { kind: 'code', type, range: 'a function', meaning })
+}
+
+function isKeyManagement(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || !('id' in value && 'wrap' in value && 'unwrap' in value))
+    return false
+  return isKeyId(value.id) && typeof value.wrap === 'function' && typeof value.unwrap === 'function'
 }
 
 function record<T extends object>(type: string, meaning: string) {

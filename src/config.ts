@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { encryptionProblem } from './config-encryption.ts'
 import { configSchema, type Note, notes } from './config-schema.ts'
 import { schemaScopingProblem, tenantRolesProblem } from './config-scoping.ts'
 import { adminUrlProblem, refusedServers, type ServerEntry, serverProblems } from './config-servers.ts'
@@ -137,6 +138,17 @@ const rules: readonly Rule[] = [
     problem: (values) => schemaScopingProblem(values, label),
   },
   {
+    about: [
+      'enableEncryption',
+      'encryptionKey',
+      'encryptionOldKeys',
+      'encryptionPassphrase',
+      'encryptionKms',
+      'allowPlaintext',
+    ],
+    problem: (values) => encryptionProblem(values, label),
+  },
+  {
     about: ['premiumIsolationStrategy', 'standardIsolationStrategy', 'isolationStrategy'],
     problem: ({ isolationStrategy, premiumIsolationStrategy, standardIsolationStrategy }) =>
       isolationStrategy === 'hybrid' && premiumIsolationStrategy === standardIsolationStrategy
@@ -247,13 +259,20 @@ function refused(name: OptionName, given: unknown, issues: readonly z.core.$ZodI
 
 /** What was received, for a message; never a secret, nor anything that may hold one. */
 function received(name: OptionName, value: unknown): string {
-  if (noteOf(name).secret) return `got ${typeof value === 'string' ? 'a URL' : `a ${typeof value}`} (not shown)`
+  if (noteOf(name).secret) return `got ${kindOf(name, value)} (not shown)`
   if (typeof value === 'number' || typeof value === 'boolean') return `got ${value}`
   if (Array.isArray(value) && value.some((item) => typeof item === 'object')) return 'got a list with objects in it'
   const shown = Array.isArray(value) ? JSON.stringify(value) : value
   if (typeof shown !== 'string') return `got ${quoteReceived(shown)}`
   if (shown.includes('://')) return 'got a URL (not shown)'
   return `got ${Array.isArray(value) ? shown : quoteReceived(shown)}`
+}
+
+/** What a secret value is, in a word. */
+function kindOf(name: OptionName, value: unknown): string {
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value !== 'string') return `a ${typeof value}`
+  return noteOf(name).type === 'URL' ? 'a URL' : 'a text'
 }
 
 function shownDefault(value: unknown): string {

@@ -49,6 +49,17 @@ const table = {
   TENANCY_ERR_STATUS_TRANSITION: [409, 'A tenant cannot go from %s to %s.'],
   TENANCY_ERR_TENANT_INVALID: [400, 'Invalid tenant: %s'],
 
+  TENANCY_ERR_ENCRYPTION_OFF: [
+    500,
+    'Metadata is marked as secret and can be neither sealed nor opened, because encryption is off. Set `enableEncryption` and a key.',
+  ],
+  TENANCY_ERR_SECRET_UNREADABLE: [500, 'A secret of this tenant cannot be read: %s.'],
+  TENANCY_ERR_SECRET_IN_CLEAR: [
+    500,
+    'A secret of this tenant is stored in clear. Set `allowPlaintext` until `app.tenancy.reencrypt()` has sealed what is there.',
+  ],
+  TENANCY_ERR_KMS_UNAVAILABLE: [503, 'The key management service did not give a key.'],
+
   TENANCY_ERR_STORE_UNAVAILABLE: [503, 'The tenant store cannot be reached.'],
   TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database cannot be reached.'],
   TENANCY_ERR_POOL_TIMEOUT: [503, 'No database connection became free within %s ms.'],

@@ -1,6 +1,7 @@
 import { assertServed } from './admission/admission.ts'
 import { createLru } from './cache/lru.ts'
 import { createTenantCache } from './cache/tenant-cache.ts'
+import { configuredCipher } from './cipher.ts'
 import type { TenancyConfig } from './config.ts'
 import {
   addInstance,
@@ -26,6 +27,7 @@ import {
 } from './isolation/tenant-databases.ts'
 import { type ChangeResult, changeMany } from './lifecycle/change-many.ts'
 import { purgeTenant } from './lifecycle/purge.ts'
+import { type ReencryptReport, reencrypt } from './lifecycle/reencrypt.ts'
 import { createRegistration, type Registration, type RegistrationService } from './lifecycle/registration.ts'
 import { verifyTenant } from './lifecycle/verify-tenant.ts'
 import { readMigrations } from './migrations/reader.ts'
@@ -37,6 +39,7 @@ import { adoptTables } from './sql/adopt.ts'
 import { configuredStrategy } from './strategy.ts'
 import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
 import { iterateTenants } from './tenants/iterate-tenants.ts'
+import { createEncryptingTenantStore } from './tenants/encrypting-store.ts'
 import { disposeAll } from './util/disposal.ts'
 import { assertRegistrable } from './util/identifier.ts'
 
@@ -97,6 +100,12 @@ export interface Tenancy {
    * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_DATABASE_UNAVAILABLE, TENANCY_ERR_VERIFY_FAILED
    */
   doctor(): Promise<DoctorReport>
+  /**
+   * Seals every secret in metadata anew that is not sealed with the current key: after a rotation, or for values of
+   * fastapi-tenancy and in clear. Bounded in memory, safe beside writers, and can be stopped and run again.
+   * @throws TENANCY_ERR_ENCRYPTION_OFF, TENANCY_ERR_STORE_UNAVAILABLE, TENANCY_ERR_KMS_UNAVAILABLE
+   */
+  reencrypt(): Promise<ReencryptReport>
   /** Runs `work` as a tenant of this instance, like `runWithTenant`. */
   run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
   /** The unscoped Drizzle database of `main` with the admin rights. For your own administration, never for a request's data. */
@@ -144,7 +153,11 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   }
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
   const store = createCachedTenantStore({
-    store: configuredStore(config, server),
+    store: createEncryptingTenantStore({
+      store: configuredStore(config, server),
+      cipher: configuredCipher(config),
+      prefix: config.encryptedPrefix,
+    }),
     cache,
     onChange(tenant) {
       const { id, status, version } = tenant
@@ -242,6 +255,12 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     async doctor() {
       await start()
       return diagnose(server, strategy.needs, config)
+    },
+
+    async reencrypt() {
+      if (!config.enableEncryption) throw tenancyError('TENANCY_ERR_ENCRYPTION_OFF')
+      await start()
+      return reencrypt(store)
     },
 
     async run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T> {

@@ -8,6 +8,9 @@ const URL = 'postgres://app@db/saas'
 const LONGEST = 2_147_483
 const resolver = () => 'acme'
 
+const encryptionKey = `k1:${Buffer.alloc(32, 1).toString('base64')}`
+const kms = { id: 'k', wrap: async () => new Uint8Array(), unwrap: async () => new Uint8Array() }
+
 type Environment = Record<string, string | undefined>
 
 function parse(options: object, environment: Environment = {}): TenancyConfig {
@@ -82,6 +85,9 @@ const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: strin
   migrations: [undefined, ['./drizzle', './drizzle', './drizzle']],
   extensionsSchema: ['extensions', ['_ext', '_ext', '_ext'], ['e'.repeat(63), 'e'.repeat(63), 'e'.repeat(63)]],
   registrySchema: ['tenancy', ['registry_2', 'registry_2', 'registry_2']],
+  enableEncryption: [false, [true, 'on', true]],
+  encryptedPrefix: ['_enc_', ['secret.', 'secret.', 'secret.'], ['s'.repeat(32), 's'.repeat(32), 's'.repeat(32)]],
+  allowPlaintext: [false, [true, '1', true]],
   reservedIdentifiers: [
     [...defaultReservedIdentifiers],
     [['vip', 'root'], 'vip,root', ['vip', 'root']],
@@ -170,6 +176,16 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   resolver: [['acme', {}], []],
   authorize: [[true], []],
   drizzle: [[{}], []],
+  enableEncryption: [['true', 1], ['maybe']],
+  encryptionKey: [['', 'k1', 'a passphrase of 32 characters or more', 1], ['k1:AAAA']],
+  encryptionOldKeys: [
+    [encryptionKey, ['k1'], [1]],
+    ['k1:AAAA', '["k1"]', '["k1"'],
+  ],
+  encryptionPassphrase: [['', 'x'.repeat(31), '🔑'.repeat(16), 1], ['x'.repeat(31)]],
+  encryptionKms: [[{}, null, () => {}, { ...kms, id: 'a.b' }, { ...kms, wrap: 1 }], []],
+  encryptedPrefix: [['', '1x', 'a b', '__proto__'.repeat(4), null], ['a b']],
+  allowPlaintext: [['true', 1], ['maybe']],
   chooseStrategy: [['rls', {}], []],
   chooseServer: [['eu', {}], []],
   servers: [
@@ -197,6 +213,8 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
 
 /** What an option cannot be given without. */
 const companions: Record<string, object> = {
+  enableEncryption: { encryptionKey },
+  allowPlaintext: { enableEncryption: true, encryptionKey },
   domainSuffix: {},
   sharedTables: { sharedMigrations: './shared' },
   sharedWritable: { sharedTables: ['tags'], sharedMigrations: './shared' },
@@ -210,13 +228,14 @@ function nameOf(option: string): string {
 
 describe('every option', () => {
   const functions = ['resolver', 'authorize', 'drizzle', 'chooseStrategy', 'chooseServer']
-  const code = [...functions, 'schema', 'tenantStore']
+  const code = [...functions, 'schema', 'tenantStore', 'encryptionKms']
   const urls = ['databaseUrl', 'adminDatabaseUrl', 'redisUrl']
+  /** The values of these have a test of their own: test/config-servers.test.ts, test/config-encryption.test.ts. */
+  const elsewhere = ['servers', 'encryptionKey', 'encryptionOldKeys', 'encryptionPassphrase']
 
   test('is tested here', () => {
     const options = configReference().map(({ option }) => option)
-    // The values of `servers` have a test of their own: test/config-servers.test.ts.
-    expect([...Object.keys(scalars), ...code, ...urls, 'servers'].sort()).toEqual([...options].sort())
+    expect([...Object.keys(scalars), ...code, ...urls, ...elsewhere].sort()).toEqual([...options].sort())
     expect(Object.keys(refused).sort()).toEqual([...options].sort())
   })
 
@@ -250,8 +269,9 @@ describe('every option', () => {
       resolver: { resolutionStrategy: 'custom' },
       chooseStrategy: { isolationStrategy: 'hybrid' },
       chooseServer: { servers: { eu: { databaseUrl: 'postgres://app@eu/saas' } } },
+      encryptionKms: { enableEncryption: true },
     }
-    const given = functions.includes(option) ? resolver : {}
+    const given = functions.includes(option) ? resolver : option === 'encryptionKms' ? kms : {}
     expect(parse({ [option]: given, ...extra[option as keyof typeof extra] })).toHaveProperty([option], given)
     expect(parse({})).not.toHaveProperty([option])
     const variable = `TENANCY_${option.replace(/[A-Z]/g, '_$&').toUpperCase()}`

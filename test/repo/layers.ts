@@ -20,7 +20,7 @@ interface Place {
 /** The layers of docs/architecture.md §2, from the ground up. `src` stands for the files directly in `src`. */
 const rows: readonly (readonly (readonly string[])[])[] = [
   [['errors.ts'], ['contracts', 'events.ts'], ['util']],
-  [['resolvers', 'tenants', 'cache', 'connections', 'sql', 'context.ts'], ['verification']],
+  [['resolvers', 'tenants', 'cache', 'encryption', 'connections', 'sql', 'context.ts'], ['verification']],
   [['isolation', 'dialects']],
   [['migrations']],
   [['lifecycle', 'admission']],

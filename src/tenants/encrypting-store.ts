@@ -1,0 +1,71 @@
+import type { RegistryChanges } from '../contracts/changes.ts'
+import type { Cipher } from '../contracts/cipher.ts'
+import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
+import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
+import { outdatedSecrets } from './outdated-secrets.ts'
+import { createSecretFields } from './secret-fields.ts'
+
+/** What {@link createEncryptingTenantStore} takes. */
+export interface EncryptingTenantStoreOptions {
+  /** Sees and keeps secrets sealed only. */
+  readonly store: TenantStore
+  readonly cipher: Cipher
+  /** What the name of a key of metadata begins with whose value is secret, at any depth. */
+  readonly prefix: string
+}
+
+/**
+ * Seals the secrets in metadata before they reach `store`, and gives them as values that open when asked. So one value
+ * that cannot be opened makes no tenant and no list unreadable. Everything between here and the database, such as a
+ * cache in Redis, has them sealed.
+ *
+ * A patch seals its own values only, so `store` merges them as atomically as any others. What is left of older keys,
+ * of fastapi-tenancy or in clear is sealed anew after an update, unless somebody else came in between.
+ */
+export function createEncryptingTenantStore({ store, cipher, prefix }: EncryptingTenantStoreOptions): TenantStore {
+  const fields = createSecretFields(cipher, prefix)
+  const maybe = (tenant: Tenant | undefined) => tenant && fields.hide(tenant)
+
+  async function write(id: string, { metadata, ...patch }: TenantPatch, expectedVersion?: number): Promise<Tenant> {
+    const sealed = metadata === undefined ? patch : { ...patch, metadata: await fields.seal(metadata, id) }
+    return fields.hide(await store.update(id, sealed, expectedVersion))
+  }
+
+  async function renew(tenant: Tenant): Promise<Tenant> {
+    const { metadata } = await outdatedSecrets(tenant)
+    return Object.keys(metadata).length === 0 ? tenant : write(tenant.id, { metadata }, tenant.version)
+  }
+
+  async function update(id: string, patch: TenantPatch, expectedVersion?: number): Promise<Tenant> {
+    const tenant = await write(id, patch, expectedVersion)
+    const { identifier, name, metadata } = patch
+    if (identifier === undefined && name === undefined && metadata === undefined) return tenant
+    // The update itself is done: whatever stops the rest of it, the next one tries again.
+    return renew(tenant).catch(() => tenant)
+  }
+
+  async function changes(after?: string): Promise<RegistryChanges> {
+    const read = await (store as Required<TenantStore>).changes(after)
+    return Object.freeze({ ...read, tenants: Object.freeze(read.tenants.map(fields.hide)) })
+  }
+
+  return Object.freeze({
+    initialize: () => store.initialize(),
+    getById: async (id: string) => maybe(await store.getById(id)),
+    getByIdentifier: async (identifier: string) => maybe(await store.getByIdentifier(identifier)),
+    getByIds: async (ids: readonly string[]) => Object.freeze((await store.getByIds(ids)).map(fields.hide)),
+    insert: async (tenant: NewTenant) =>
+      fields.hide(await store.insert({ ...tenant, metadata: await fields.seal(tenant.metadata, tenant.id) })),
+    update,
+    setStatus: async (id: string, to: TenantStatus) => fields.hide(await store.setStatus(id, to)),
+    discard: (id: string) => store.discard(id),
+    async list(options?: ListOptions): Promise<TenantPage> {
+      const page = await store.list(options)
+      return Object.freeze({ ...page, tenants: Object.freeze(page.tenants.map(fields.hide)) })
+    },
+    count: (status?: TenantStatus) => store.count(status),
+    ...(store.changes !== undefined && { changes }),
+    ping: () => store.ping(),
+    close: () => store.close(),
+  })
+}
