@@ -255,6 +255,11 @@ export const configSchema = z.object({
   databaseEcho: flag(false, 'Log statements, without their parameters, at debug level.'),
   l1CacheMaxSize: integer(1000, 10, 100_000, 'Tenants remembered per process.'),
   l1CacheTtlSeconds: seconds(60, 1, 'How long a tenant is remembered.'),
+  changeChannel: choice(
+    ['auto', 'listen', 'redis', 'poll'],
+    'auto',
+    'How processes learn at once of changed tenants. `listen`: LISTEN of PostgreSQL, on one more connection with `adminDatabaseUrl`. `redis`: through `redisUrl`. `poll`: the registry is asked 2.5 times a second. `auto`: the first of them that there is.',
+  ),
   redisUrl: z
     .string()
     .refine((given) => parseRedisUrl(given) !== undefined)

@@ -3,7 +3,7 @@ import { encryptionProblem } from './config-encryption.ts'
 import { configSchema, type Note, notes } from './config-schema.ts'
 import { schemaScopingProblem, tenantRolesProblem } from './config-scoping.ts'
 import { adminUrlProblem, refusedServers, type ServerEntry, serverProblems } from './config-servers.ts'
-import { urlForms } from './database-url.ts'
+import { databaseKind, urlForms } from './database-url.ts'
 import { tenancyError } from './errors.ts'
 import { closest, fromText, PREFIX, variableName } from './util/env.ts'
 import { quoteReceived } from './util/identifier.ts'
@@ -154,6 +154,21 @@ const rules: readonly Rule[] = [
       isolationStrategy === 'hybrid' && premiumIsolationStrategy === standardIsolationStrategy
         ? `got \`${premiumIsolationStrategy}\`, the same as ${label('standardIsolationStrategy')}. Use two different ones, or set ${label('isolationStrategy')} to it.`
         : undefined,
+  },
+  {
+    about: ['changeChannel', 'databaseUrl', 'tenantStore'],
+    problem: ({ changeChannel, databaseUrl, tenantStore }) => {
+      if (changeChannel !== 'listen') return undefined
+      if (tenantStore !== undefined) return 'got `listen`, but a store of your own announces nothing in PostgreSQL.'
+      return databaseUrl !== undefined && databaseKind(databaseUrl.reveal()) !== 'postgres'
+        ? 'got `listen`, which needs a registry on PostgreSQL. Use `auto`, `redis` or `poll`.'
+        : undefined
+    },
+  },
+  {
+    about: ['changeChannel', 'redisUrl'],
+    problem: ({ changeChannel, redisUrl }) =>
+      changeChannel === 'redis' && redisUrl === undefined ? `got \`redis\`. Set ${label('redisUrl')} too.` : undefined,
   },
   {
     about: ['chooseStrategy', 'isolationStrategy'],

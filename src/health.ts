@@ -1,5 +1,6 @@
 import type { DatabaseServer } from './contracts/dialect.ts'
 import { findTenancyError, tenancyError, type TenancyErrorCode } from './errors.ts'
+import { inTime } from './util/in-time.ts'
 
 /** Whether a dependency answers. */
 export interface HealthCheck {
@@ -29,6 +30,8 @@ export interface Health {
  */
 const PATIENCE_MS = 2000
 
+const silent = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
+
 /** Something that tells whether it answers. */
 type Pingable = Pick<DatabaseServer, 'ping'>
 
@@ -52,23 +55,13 @@ export async function healthOf({ start, database, store, servers }: Dependencies
       return { ok: false, code: findTenancyError(error)?.code ?? 'UNKNOWN' }
     }
   }
-  const further = [...servers].map(async ([name, server]) => [name, await ask(() => inTime(server.ping()))] as const)
+  const further = [...servers].map(
+    async ([name, server]) => [name, await ask(() => inTime(server.ping(), PATIENCE_MS, silent))] as const,
+  )
   const [main, registry, ...others] = await Promise.all([ask(database.ping), ask(store.ping), ...further])
   return {
     ok: main.ok && registry.ok,
     degraded: others.some(([, { ok }]) => !ok),
     checks: { database: main, store: registry, servers: Object.fromEntries(others) },
-  }
-}
-
-async function inTime(work: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')), PATIENCE_MS)
-  })
-  try {
-    await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
   }
 }

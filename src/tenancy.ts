@@ -1,11 +1,13 @@
 import { assertServed } from './admission/admission.ts'
 import { createLru } from './cache/lru.ts'
 import { createTenantCache } from './cache/tenant-cache.ts'
+import { configuredChannel, isWrittenElsewhere } from './change-channel.ts'
 import { configuredCipher } from './cipher.ts'
 import type { TenancyConfig } from './config.ts'
 import {
   addInstance,
   type ContextInstance,
+  enterContext,
   removeInstance,
   runInContext,
   TenancyContext,
@@ -37,6 +39,7 @@ import { configuredServers } from './servers.ts'
 import { adoptSharedTables } from './shared-tables.ts'
 import { adoptTables } from './sql/adopt.ts'
 import { configuredStrategy } from './strategy.ts'
+import { createChangeFeed } from './tenants/change-feed.ts'
 import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
 import { iterateTenants } from './tenants/iterate-tenants.ts'
 import { createEncryptingTenantStore } from './tenants/encrypting-store.ts'
@@ -152,6 +155,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     if (strategy.needs.includes(tenant.placement.strategy)) server.forget?.(strategy.scope(tenant))
   }
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
+  const channel = configuredChannel(config, server)
   const store = createCachedTenantStore({
     store: createEncryptingTenantStore({
       store: configuredStore(config, server),
@@ -159,6 +163,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       prefix: config.encryptedPrefix,
     }),
     cache,
+    announce: channel?.announce,
     onChange(tenant) {
       const { id, status, version } = tenant
       if (status !== 'active') {
@@ -167,6 +172,9 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       } else if ((revoked.get(id) ?? 0) < version) revoked.delete(id)
     },
   })
+  const feed = isWrittenElsewhere(config, server)
+    ? createChangeFeed({ store, cache, channel, warn: (sentence) => log.warn(sentence) })
+    : undefined
   const handles = createLru<object>({ max: config.l1CacheMaxSize })
   const factory = (config.drizzle as DrizzleFactory | undefined) ?? ((client) => server.drizzle(client) as object)
   const databases: TenantDatabases = createTenantDatabases({ server, strategy, factory, handles, revoked })
@@ -180,6 +188,8 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     for (const note of notes) log.warn(note)
     for (const warning of await server.open()) log.warn(warning)
     await store.initialize()
+    // Outside of the tenant that may have asked for the start: timers and sockets keep the context they were made in.
+    await enterContext(undefined, () => feed?.start())
     const migrations = config.migrations === undefined ? [] : await readMigrations(config.migrations)
     const reserved = new Set(config.reservedIdentifiers)
     registration = createRegistration({
@@ -282,6 +292,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     async close() {
       closed = true
       removeInstance(instance)
+      feed?.close()
       const parts = [
         { name: 'tenant store', close: () => store.close() },
         { name: 'database', close: () => server.close() },

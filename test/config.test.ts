@@ -105,6 +105,22 @@ describe('rules between options', () => {
     expect(elsewhere).toContain('- tenantRoles (TENANCY_TENANT_ROLES): got true, but databaseUrl')
   })
 
+  test('changes need a channel that is there', () => {
+    const redisUrl = 'redis://localhost'
+    expect(parse({ databaseUrl: URL, changeChannel: 'listen' }).changeChannel).toBe('listen')
+    expect(parse({ databaseUrl: 'file:./app.db', changeChannel: 'redis', redisUrl }).changeChannel).toBe('redis')
+    const lead = '- changeChannel (TENANCY_CHANGE_CHANNEL): got'
+    expect(refusal({ databaseUrl: URL, changeChannel: 'redis' })).toContain(
+      `${lead} \`redis\`. Set redisUrl (TENANCY_REDIS_URL)`,
+    )
+    expect(refusal({ databaseUrl: URL, changeChannel: 'listen', tenantStore: {} })).toContain(
+      `${lead} \`listen\`, but a store of your own`,
+    )
+    for (const databaseUrl of ['file:./app.db', 'mysql://a@b/c', 'pglite:memory']) {
+      expect(refusal({ databaseUrl, changeChannel: 'listen' })).toContain(`${lead} \`listen\`, which needs a registry`)
+    }
+  })
+
   test('names are written out under the schema strategy on PostgreSQL, without a pooler and roles of tenants', () => {
     const written = { databaseUrl: URL, schemaScoping: 'qualified' }
     expect(parse(written).schemaScoping).toBe('qualified')

@@ -11,3 +11,42 @@ export interface RegistryChanges {
   /** True when the registry is older than the position, as a restored backup is: nothing read from it before holds. */
   readonly reset: boolean
 }
+
+/** Who hears a {@link ChangeChannel}. */
+export interface ChangeListener {
+  /** A tenant is being changed, or was. A hint that anybody may have sent: what is true is read from the registry. */
+  changed(id: string): void
+  /** `healthy` is another one than before. */
+  healthChanged(): void
+}
+
+/** Carries hints about changed tenants between processes. May lose some, and then it does not stay healthy. */
+export interface ChangeChannel {
+  /** Listens until it is closed, and connects again by itself. Waits for nothing and never throws. */
+  open(listener: ChangeListener): void
+  /** Whether a message of our own came back a moment ago: what others send comes too. */
+  readonly healthy: boolean
+  /** Tells the other processes that a tenant is being changed. Waits for nothing and never throws. */
+  announce(id: string): void
+  close(): void
+}
+
+/** What a connection of a channel tells. */
+export interface ChannelEvents {
+  changed(id: string): void
+  /** The beat of this number came back. */
+  heard(beat: number): void
+  /** The connection is of no use any more. */
+  lost(): void
+}
+
+/** One connection of a channel, which hears what is sent from now on. Its methods never throw. */
+export interface ChannelConnection {
+  /** Sends this number to ourselves. */
+  beat(number: number): void
+  announce(id: string): void
+  close(): void
+}
+
+/** Connects a channel; rejects when that fails or takes longer than some seconds. */
+export type ConnectChannel = (events: ChannelEvents) => Promise<ChannelConnection>

@@ -1,3 +1,4 @@
+import type { ConnectChannel } from './changes.ts'
 import type { Capabilities, Scope } from './isolation.ts'
 import type { DdlTemplate, NamespaceSession } from './migrator.ts'
 import type { SharedNamespace } from './shared-tables.ts'
@@ -51,6 +52,10 @@ export type RegistryDialect = 'postgres' | 'mysql' | 'sqlite'
 export interface RegistryHome {
   readonly dialect: RegistryDialect
   readonly connection: AdminConnection
+  /** Listens to a channel of the database, where it has any. It has to be open. */
+  readonly listen?: (channel: string) => ConnectChannel
+  /** True where no other process can write it while this one runs. */
+  readonly exclusive?: true
 }
 
 /**

@@ -13,6 +13,8 @@ export interface CachedTenantStoreOptions {
    * come again for a version that L1 had to forget. Must not throw.
    */
   readonly onChange?: (tenant: Tenant) => void
+  /** Called with an id before something is written and after it, for other processes to hear. Must not throw. */
+  readonly announce?: ((id: string) => void) | undefined
 }
 
 /** A {@link TenantStore} whose reads of the contract ask the store, and whose additional reads ask L1 first. */
@@ -39,7 +41,12 @@ interface Lookup {
  * Puts L1 in front of a store. Every write goes to the store, then to L1. A read that a write has overtaken is neither
  * kept nor given to anyone: it is repeated. When it is unknown whether a write took place, L1 forgets the tenant.
  */
-export function createCachedTenantStore({ store, cache, onChange }: CachedTenantStoreOptions): CachedTenantStore {
+export function createCachedTenantStore({
+  store,
+  cache,
+  onChange,
+  announce,
+}: CachedTenantStoreOptions): CachedTenantStore {
   const flights = new Map<string, Promise<Tenant | undefined>>()
 
   function note(tenant: Tenant, since: number): boolean {
@@ -84,10 +91,14 @@ export function createCachedTenantStore({ store, cache, onChange }: CachedTenant
 
   async function write(id: string, work: () => Promise<Tenant>): Promise<Tenant> {
     const since = cache.epoch
-    const tenant = await work().catch((error: unknown) => {
-      if (!isRefusal(error)) cache.forget(id)
-      throw error
-    })
+    // Before as well: who dies between the commit and the next message must have warned the others.
+    announce?.(id)
+    const tenant = await work()
+      .catch((error: unknown) => {
+        if (!isRefusal(error)) cache.forget(id)
+        throw error
+      })
+      .finally(() => announce?.(id))
     const before = cache.peekById(id)
     if (!note(tenant, since) && before === undefined) onChange?.(tenant)
     return tenant

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { AdminConnection } from '../contracts/dialect.ts'
 import { foldNames } from './folded-names.ts'
 
@@ -8,6 +9,11 @@ export interface RegistryMigration {
   readonly name: string
   /** SQL, or what SQL alone cannot do. */
   readonly statements: readonly (string | ((query: Query) => Promise<void>))[]
+}
+
+/** The channel on which the registry in a schema announces its changes, the name of the schema quoted. */
+export function changeChannelName(schema: string): string {
+  return `tenancy_${createHash('md5').update(schema).digest('hex')}`
 }
 
 /** The steps in order, for a schema name that is quoted already. */
@@ -67,14 +73,23 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
             if tg_op = 'UPDATE' and new.version <= old.version then
               new.version := old.version + 1;
             end if;
+            perform pg_catalog.pg_notify('${changeChannelName(schema)}', 'changed ' || new.id);
             return new;
+          end $body$`,
+        `create function ${schema}.note_removal() returns trigger language plpgsql set search_path = '' as $body$
+          begin
+            perform pg_catalog.pg_notify('${changeChannelName(schema)}', 'changed ' || old.id);
+            return old;
           end $body$`,
         `create trigger tenants_take_change before insert or update on ${schema}.tenants
           for each statement execute function ${schema}.take_change_number()`,
         `create trigger tenants_note_change before insert or update on ${schema}.tenants
           for each row execute function ${schema}.note_change()`,
+        `create trigger tenants_note_removal before delete on ${schema}.tenants
+          for each row execute function ${schema}.note_removal()`,
         `revoke all on ${schema}.change_counter from public`,
-        `revoke all on function ${schema}.take_change_number(), ${schema}.note_change() from public`,
+        `revoke all on function ${schema}.take_change_number(), ${schema}.note_change(), ${schema}.note_removal()
+          from public`,
       ],
     },
     {
@@ -98,7 +113,7 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
  * of the steps done. What a newer release has added is left alone.
  */
 export async function migrateRegistry(admin: AdminConnection, schema: string): Promise<void> {
-  const quoted = quote(schema)
+  const quoted = quoteRegistry(schema)
   await admin.transaction(async (query) => {
     // A stricter default would fix the snapshot before the lock is held, and the others' work would stay unseen.
     await query('set transaction isolation level read committed')
@@ -137,12 +152,12 @@ async function indexNames(query: Query, schema: string): Promise<void> {
     `select n.nspname as schema from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
       where e.extname = 'pg_trgm' and pg_catalog.has_schema_privilege(n.oid, 'usage')
         and pg_catalog.to_regclass($1::text) is null`,
-    [`${quote(schema)}.tenants_search_idx`],
+    [`${quoteRegistry(schema)}.tenants_search_idx`],
   )
   if (extension === undefined) return
-  const operators = `${quote(extension.schema)}.gin_trgm_ops`
+  const operators = `${quoteRegistry(extension.schema)}.gin_trgm_ops`
   await query(
-    `create index tenants_search_idx on ${quote(schema)}.tenants using gin (identifier ${operators}, name_folded ${operators})`,
+    `create index tenants_search_idx on ${quoteRegistry(schema)}.tenants using gin (identifier ${operators}, name_folded ${operators})`,
   )
 }
 
@@ -153,6 +168,7 @@ async function apply(query: Query, schema: string, migration: RegistryMigration)
   }
 }
 
-function quote(name: string): string {
+/** A name as it stands in SQL. */
+export function quoteRegistry(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }

@@ -22,6 +22,8 @@ export interface Proxy {
   readonly resetCounters: () => void
   /** Cuts all open connections; new ones are served. */
   readonly sever: () => void
+  /** Lets vanish what the open connections carry, and keeps them open; new ones are served. */
+  readonly freeze: () => void
   /** While true every new connection is accepted and cut at once. */
   readonly refuse: (on: boolean) => void
   readonly stop: () => Promise<void>
@@ -30,6 +32,7 @@ export interface Proxy {
 /** Starts a TCP proxy in this process that counts, delays and cuts. */
 export async function startProxy({ target, delayMs = 0 }: ProxyOptions): Promise<Proxy> {
   const clients = new Set<Socket>()
+  const frozen = new WeakSet<Socket>()
   let turns = 0
   let accepted = 0
   let refusing = false
@@ -47,6 +50,7 @@ export async function startProxy({ target, delayMs = 0 }: ProxyOptions): Promise
       connect({ port: target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true }),
       delayMs,
       () => turns++,
+      () => frozen.has(client),
     )
   })
   await new Promise<void>((done, fail) => {
@@ -75,6 +79,9 @@ export async function startProxy({ target, delayMs = 0 }: ProxyOptions): Promise
       accepted = 0
     },
     sever,
+    freeze: () => {
+      for (const client of clients) frozen.add(client)
+    },
     refuse: (on) => {
       refusing = on
     },
@@ -86,12 +93,12 @@ export async function startProxy({ target, delayMs = 0 }: ProxyOptions): Promise
   }
 }
 
-function join(client: Socket, server: Socket, delayMs: number, onTurn: () => void): void {
+function join(client: Socket, server: Socket, delayMs: number, onTurn: () => void, isFrozen: () => boolean): void {
   let answered = true
   client.on('data', (chunk) => {
     if (answered) onTurn()
     answered = false
-    server.write(chunk)
+    if (!isFrozen()) server.write(chunk)
   })
   client.on('end', () => server.end())
 
@@ -99,7 +106,7 @@ function join(client: Socket, server: Socket, delayMs: number, onTurn: () => voi
   server.on('data', (chunk) => {
     back(() => {
       answered = true
-      client.write(chunk)
+      if (!isFrozen()) client.write(chunk)
     })
   })
   server.on('end', () => back(() => client.end()))

@@ -19,6 +19,7 @@ import { assertQuiet, assertWall } from '../session-rights.ts'
 import { sharedNamespace } from '../shared/namespace.ts'
 import { type DatabaseAccess, dropDatabase, inDatabase } from '../tenant-database.ts'
 import { verifyScope } from '../verify/verify-scope.ts'
+import { connectPgChanges } from './pg-change-connection.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
 import { type ConnectionSource, type EndablePool, openPool } from './pg-pool.ts'
 import { scopedQueries, type ScopedQueries, silentScope, wireScope } from './pg-scoped-query.ts'
@@ -129,7 +130,11 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     textScoped: writtenStrategies(options.shared),
     admin,
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, rights),
-    registry: Object.freeze({ dialect: 'postgres', connection: admin }),
+    registry: Object.freeze({
+      dialect: 'postgres',
+      connection: admin,
+      listen: (name: string) => connectPgChanges(() => parts().admin.pg, { url: options.adminUrl, name }),
+    }),
 
     async open() {
       const ready = opened ?? (await load(options))

@@ -74,6 +74,12 @@ export interface PgSingleClient extends PgClient {
   readonly connection: { readonly stream: { destroy(): void } }
 }
 
+/** A single client that hears notifications. */
+export interface PgListener extends PgSingleClient {
+  on(event: 'notification', listener: (message: { readonly payload?: string }) => void): unknown
+  on(event: 'error' | 'end', listener: (error: Error) => void): unknown
+}
+
 /** pg's `Pool`. */
 export interface PgPool {
   connect(callback: (error: Error | undefined, client?: PgClient) => void): void

@@ -103,7 +103,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     textScoped: writtenStrategies(options.shared),
     admin,
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, () => rights),
-    registry: Object.freeze({ dialect: 'postgres', connection: admin }),
+    registry: Object.freeze({ dialect: 'postgres', connection: admin, exclusive: true }),
 
     async open() {
       if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
