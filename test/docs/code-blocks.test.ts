@@ -1,11 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { rolesScript } from '../../src/dialects/postgres/roles-script.ts'
 import { createTestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { asSuperuser } from '../support/database.ts'
+import { asRoot } from '../support/mysql.ts'
 import { blocksOf, type CodeBlock, codeBlocks, pages, root, userProject } from './code-blocks.ts'
 
 const blocks = codeBlocks()
@@ -27,8 +28,13 @@ test('there are blocks, each with a name of its own', () => {
   expect(new Set(names).size).toBe(names.length)
 })
 
-test('[W67] every block for drizzle-orm 0.45 type-checks', async () => {
-  expect(await compile(filesOf(blocks.filter(({ drizzle }) => drizzle === '0.45')))).toBe('')
+/** Each says of what type its database is, so each is a project of its own. */
+test.each(['', 'mysql-', 'sqlite-'])('[W67] every block for drizzle-orm 0.45 type-checks (%s)', async (app) => {
+  const own = blocks.filter(
+    ({ drizzle, file }) => drizzle === '0.45' && (/^(?:mysql|sqlite)-(?!sqlite)/.exec(file)?.[0] ?? '') === app,
+  )
+  expect(own.length).toBeGreaterThan(1)
+  expect(await compile(filesOf(own))).toBe('')
 })
 
 test('[W67] every block for drizzle-orm 1.0 type-checks', async () => {
@@ -82,23 +88,87 @@ describeWith(['postgres18'], 'the example of the README', ({ postgres18 }) => {
         [`'postgres://app@localhost/saas'`, JSON.stringify(database.appUrl)],
         [`'postgres://owner@localhost/saas'`, JSON.stringify(database.adminUrl)],
         [`'./drizzle'`, JSON.stringify(join(root, 'docs/demo/drizzle'))],
-        [`await app.listen({ port: 3000 })`, `console.log(await app.listen({ port: 0, host: '127.0.0.1' }))`],
+        listening,
       ]),
     })
     onTestFinished(stop)
 
-    const get = async (path: string, headers: Record<string, string> = {}) => {
-      const response = await fetch(origin + path, { headers })
-      return [response.status, await response.text()]
-    }
-    const me = { 'x-demo-user': 'me' }
-    expect(await get('/orders', { 'x-tenant-id': 'acme', ...me })).toEqual([200, '[]'])
-    expect(await get('/health')).toEqual([200, 'ok'])
-    const refused = await get('/orders', { 'x-tenant-id': 'nobody', ...me })
+    expect(await ask(origin, '/orders', as('acme'))).toEqual([200, '[]'])
+    expect(await ask(origin, '/health')).toEqual([200, 'ok'])
+    const refused = await ask(origin, '/orders', as('nobody'))
     expect(refused[0]).toBe(400)
-    expect(await get('/orders', { 'x-tenant-id': 'acme' })).toEqual(refused)
+    expect(await ask(origin, '/orders', { 'x-tenant-id': 'acme' })).toEqual(refused)
   })
 })
+
+describeWith(['mariadb'], 'the example for MySQL and MariaDB', ({ mariadb }) => {
+  test('[W67] runs as it is printed, with the accounts that its SQL makes', async () => {
+    const page = readFileSync(join(root, 'docs/mysql-sqlite.md'), 'utf8')
+    const accounts = /^```sql\n([\s\S]*?)^```$/m.exec(page)?.[1]?.split('\n').filter(Boolean) ?? []
+    expect(accounts).toHaveLength(3)
+    onTestFinished(async () => {
+      const made = await asRoot<{ name: string }>(mariadb.url, [
+        `select namespace as name from tenancy.tenants union all select 'tenancy'`,
+      ]).catch(() => [])
+      const databases = made.map(({ name }) => `drop database if exists ${name}`)
+      await asRoot(mariadb.url, [...databases, 'drop user if exists app, owner'])
+    })
+    await asRoot(mariadb.url, accounts)
+
+    const { host } = new URL(mariadb.url)
+    const files = filesOf(blocks)
+    const { origin, stop } = await runExample({
+      ...migrationOf(
+        'CREATE TABLE `orders` (`id` int AUTO_INCREMENT NOT NULL PRIMARY KEY, `article` varchar(100) NOT NULL);',
+      ),
+      'mysql-schema.ts': files['mysql-schema.ts'] ?? '',
+      'server.ts': replaced(files['mysql-server.ts'] ?? '', [
+        ['secret-1@localhost', `secret-1@${host}`],
+        ['secret-2@localhost', `secret-2@${host}`],
+        listening,
+      ]),
+    })
+    onTestFinished(stop)
+    expect((await ask(origin, '/orders', as('acme'), 'POST'))[0]).toBe(200)
+    expect(await ask(origin, '/orders', as('acme'))).toEqual([200, '[{"id":1,"article":"anvil"}]'])
+    expect(await ask(origin, '/orders', as('globex'))).toEqual([200, '[]'])
+  })
+})
+
+test('[W67] the example for SQLite runs as it is printed', async () => {
+  const files = filesOf(blocks)
+  const { origin, folder, stop } = await runExample({
+    ...migrationOf('CREATE TABLE `orders` (`id` integer PRIMARY KEY NOT NULL, `article` text NOT NULL);'),
+    'sqlite-schema.ts': files['sqlite-schema.ts'] ?? '',
+    'server.ts': replaced(files['sqlite-server.ts'] ?? '', [listening]),
+  })
+  onTestFinished(stop)
+  expect((await ask(origin, '/orders', as('acme'), 'POST'))[0]).toBe(200)
+  expect(await ask(origin, '/orders', as('acme'))).toEqual([200, '[{"id":1,"article":"anvil"}]'])
+  expect(await ask(origin, '/orders', as('globex'))).toEqual([200, '[]'])
+  const tenants = readdirSync(join(folder, 'app.db.tenants')).filter((name) => name.endsWith('.db'))
+  expect(tenants).toHaveLength(2)
+})
+
+const listening = [
+  `await app.listen({ port: 3000 })`,
+  `console.log(await app.listen({ port: 0, host: '127.0.0.1' }))`,
+] as const
+
+const as = (tenant: string) => ({ 'x-tenant-id': tenant, 'x-demo-user': 'me' })
+
+async function ask(origin: string, path: string, headers: Record<string, string> = {}, method = 'GET') {
+  const response = await fetch(origin + path, { headers, method })
+  return [response.status, await response.text()]
+}
+
+/** A migration folder as drizzle-kit writes it. */
+function migrationOf(text: string): Record<string, string> {
+  return {
+    'drizzle/meta/_journal.json': '{"entries":[{"tag":"0000_orders","when":1}]}',
+    'drizzle/0000_orders.sql': text,
+  }
+}
 
 /** The text with each of these changed; each must be there. */
 function replaced(text: string, changes: readonly (readonly [from: string, to: string])[]): string {
@@ -125,5 +195,5 @@ async function runExample(files: Readonly<Record<string, string>>) {
     child.stdout.once('data', (chunk: Buffer) => resolve(chunk.toString().trim()))
     child.once('close', () => reject(new Error(`The example ended.\n${said}`)))
   })
-  return { origin, stop }
+  return { origin, folder: project.folder, stop }
 }

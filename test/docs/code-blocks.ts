@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -67,7 +67,10 @@ export function userProject(files: Readonly<Record<string, string>>, drizzle: Co
   const compilerOptions = { rootDir: '/', noEmit: true, rewriteRelativeImportExtensions: false, paths }
   const config = { extends: join(root, 'tsconfig.json'), compilerOptions, include: ['*.ts'] }
   const all = { ...files, 'package.json': '{ "type": "module" }', 'tsconfig.json': JSON.stringify(config) }
-  for (const [name, text] of Object.entries(all)) writeFileSync(join(folder, name), text)
+  for (const [name, text] of Object.entries(all)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true })
+    writeFileSync(join(folder, name), text)
+  }
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) }
 }
 
