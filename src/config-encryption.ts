@@ -21,11 +21,12 @@ export function encryptionProblem(settings: EncryptionSettings, label: (option: 
     const idle = idleOption(settings)
     return idle && `got false, and ${label(idle)} would do nothing. Set it to true, or remove that.`
   }
-  if (encryptionKey === undefined && encryptionKms === undefined) {
+  const wraps = encryptionKms?.wrap !== undefined
+  if (encryptionKey === undefined && !wraps) {
     return `got true and no key. Set ${label('encryptionKey')}, such as k1: and what \`openssl rand -base64 32\` prints.`
   }
-  if (encryptionKey !== undefined && encryptionKms !== undefined) {
-    return `got true and two that would seal. Move the key from ${label('encryptionKey')} to ${label('encryptionOldKeys')}, or remove ${label('encryptionKms')}.`
+  if (encryptionKey !== undefined && wraps) {
+    return `got true and two that would seal. Move the key from ${label('encryptionKey')} to ${label('encryptionOldKeys')}, or leave \`wrap\` out of ${label('encryptionKms')}.`
   }
   const ids = [...(encryptionKey === undefined ? [] : [encryptionKey]), ...encryptionOldKeys].map(idOf)
   if (encryptionKms !== undefined) ids.push(encryptionKms.id)

@@ -379,9 +379,9 @@ export const configSchema = z.object({
   encryptionKms: z.custom<KeyManagement>(isKeyManagement).optional().register(notes, {
     kind: 'code',
     type: 'KeyManagement',
-    range: '`{ id, wrap, unwrap }`, the id of letters, digits, - and _, at most 32',
+    range: '`{ id, unwrap, wrap? }`, the id of letters, digits, - and _, at most 32',
     meaning:
-      'A key management service that wraps the keys that new values are sealed with, in place of `encryptionKey`.',
+      'A key management service that wraps the keys that new values are sealed with, in place of `encryptionKey`. Without `wrap` it is read with only.',
     secret: true,
   }),
   encryptedPrefix: text(
@@ -451,9 +451,9 @@ function code<T extends (...parameters: never[]) => unknown>(type: string, meani
 }
 
 function isKeyManagement(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null || !('id' in value && 'wrap' in value && 'unwrap' in value))
-    return false
-  return isKeyId(value.id) && typeof value.wrap === 'function' && typeof value.unwrap === 'function'
+  if (typeof value !== 'object' || value === null) return false
+  const { id, unwrap, wrap = unwrap } = value as Partial<KeyManagement>
+  return isKeyId(id) && typeof unwrap === 'function' && typeof wrap === 'function'
 }
 
 function record<T extends object>(type: string, meaning: string) {

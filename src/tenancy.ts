@@ -43,6 +43,7 @@ import { createChangeFeed } from './tenants/change-feed.ts'
 import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
 import { iterateTenants } from './tenants/iterate-tenants.ts'
 import { createEncryptingTenantStore } from './tenants/encrypting-store.ts'
+import { createSecretFields } from './tenants/secret-fields.ts'
 import { disposeAll } from './util/disposal.ts'
 import { assertRegistrable } from './util/identifier.ts'
 
@@ -156,12 +157,9 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   }
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
   const channel = configuredChannel(config, server)
+  const secrets = createSecretFields(configuredCipher(config), config.encryptedPrefix)
   const store = createCachedTenantStore({
-    store: createEncryptingTenantStore({
-      store: configuredStore(config, server),
-      cipher: configuredCipher(config),
-      prefix: config.encryptedPrefix,
-    }),
+    store: createEncryptingTenantStore({ store: configuredStore(config, server), secrets }),
     cache,
     announce: channel?.announce,
     onChange(tenant) {

@@ -76,6 +76,11 @@ describe('the settings of encryption', () => {
     ],
     ['a service that nothing would use', { encryptionKms: kms }, /got false, and encryptionKms would do nothing/],
     ['plain text that nothing would give', { allowPlaintext: true }, /got false, and allowPlaintext/],
+    [
+      'only a service that is read with',
+      { enableEncryption: true, encryptionKms: { id: 'kms', unwrap: kms.unwrap } },
+      /got true and no key/,
+    ],
     ['two that would seal', { enableEncryption: true, encryptionKey: k1, encryptionKms: kms }, /two that would seal/],
     [
       'two keys of one name',
@@ -135,6 +140,10 @@ describe('the settings of encryption', () => {
     const [wrapped, again] = [await managed.seal('s3cret', place), await managed.seal('s3cret', place)]
     expect(wrapped).toMatch(/^enc:2:kms:/)
     expect(await managed.open(again, place)).toBe('s3cret')
+    const leaving = { id: kms.id, unwrap: kms.unwrap }
+    const left = configuredCipher(parse({ enableEncryption: true, encryptionKey: k2, encryptionKms: leaving }))
+    expect(await left.open(wrapped, place)).toBe('s3cret')
+    expect([left.isCurrent(wrapped), left.isCurrent(await left.seal('s3cret', place))]).toEqual([false, true])
     const legacy = 'enc::x'
     await expect(
       configuredCipher(parse({ enableEncryption: true, encryptionKey: k1, encryptionPassphrase: passphrase })).open(

@@ -29,8 +29,11 @@ export interface Cipher {
 export interface KeyManagement {
   /** Name of its key, which is written beside what is sealed: 1 to 32 of a-z, A-Z, 0-9, - and _. */
   readonly id: string
-  /** Encrypts a data key of 32 bytes. Asked about once an hour by each process that writes secrets. */
-  wrap(dataKey: Uint8Array): Promise<Uint8Array>
+  /**
+   * Encrypts a data key of 32 bytes. Asked about once an hour by each process that writes secrets. Left out by a service
+   * that you are leaving: it is read with only, and `encryptionKey` seals.
+   */
+  wrap?(dataKey: Uint8Array): Promise<Uint8Array>
   /** The data key again. Asked once for each, by each process; up to 1000 are remembered. */
   unwrap(wrapped: Uint8Array): Promise<Uint8Array>
 }

@@ -17,7 +17,7 @@ export interface CipherOptions {
   /** What new values are sealed by. */
   readonly current: EncryptionKey | ManagedKey
   /** For reading only. */
-  readonly older?: readonly EncryptionKey[]
+  readonly older?: readonly (EncryptionKey | ManagedKey)[]
   /** Reads values of fastapi-tenancy. */
   readonly fernet?: FernetReader
   /** Whether values that are stored in clear are given out. */

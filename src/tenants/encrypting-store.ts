@@ -1,17 +1,15 @@
 import type { RegistryChanges } from '../contracts/changes.ts'
-import type { Cipher } from '../contracts/cipher.ts'
 import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
 import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
 import { outdatedSecrets } from './outdated-secrets.ts'
-import { createSecretFields } from './secret-fields.ts'
+import type { SecretFields } from './secret-fields.ts'
 
 /** What {@link createEncryptingTenantStore} takes. */
 export interface EncryptingTenantStoreOptions {
   /** Sees and keeps secrets sealed only. */
   readonly store: TenantStore
-  readonly cipher: Cipher
-  /** What the name of a key of metadata begins with whose value is secret, at any depth. */
-  readonly prefix: string
+  /** Where the secrets are and what seals them. */
+  readonly secrets: SecretFields
 }
 
 /**
@@ -22,13 +20,12 @@ export interface EncryptingTenantStoreOptions {
  * A patch seals its own values only, so `store` merges them as atomically as any others. What is left of older keys,
  * of fastapi-tenancy or in clear is sealed anew after an update, unless somebody else came in between.
  */
-export function createEncryptingTenantStore({ store, cipher, prefix }: EncryptingTenantStoreOptions): TenantStore {
-  const fields = createSecretFields(cipher, prefix)
-  const maybe = (tenant: Tenant | undefined) => tenant && fields.hide(tenant)
+export function createEncryptingTenantStore({ store, secrets }: EncryptingTenantStoreOptions): TenantStore {
+  const maybe = (tenant: Tenant | undefined) => tenant && secrets.hide(tenant)
 
   async function write(id: string, { metadata, ...patch }: TenantPatch, expectedVersion?: number): Promise<Tenant> {
-    const sealed = metadata === undefined ? patch : { ...patch, metadata: await fields.seal(metadata, id) }
-    return fields.hide(await store.update(id, sealed, expectedVersion))
+    const sealed = metadata === undefined ? patch : { ...patch, metadata: await secrets.seal(metadata, id) }
+    return secrets.hide(await store.update(id, sealed, expectedVersion))
   }
 
   async function renew(tenant: Tenant): Promise<Tenant> {
@@ -46,22 +43,22 @@ export function createEncryptingTenantStore({ store, cipher, prefix }: Encryptin
 
   async function changes(after?: string): Promise<RegistryChanges> {
     const read = await (store as Required<TenantStore>).changes(after)
-    return Object.freeze({ ...read, tenants: Object.freeze(read.tenants.map(fields.hide)) })
+    return Object.freeze({ ...read, tenants: Object.freeze(read.tenants.map(secrets.hide)) })
   }
 
   return Object.freeze({
     initialize: () => store.initialize(),
     getById: async (id: string) => maybe(await store.getById(id)),
     getByIdentifier: async (identifier: string) => maybe(await store.getByIdentifier(identifier)),
-    getByIds: async (ids: readonly string[]) => Object.freeze((await store.getByIds(ids)).map(fields.hide)),
+    getByIds: async (ids: readonly string[]) => Object.freeze((await store.getByIds(ids)).map(secrets.hide)),
     insert: async (tenant: NewTenant) =>
-      fields.hide(await store.insert({ ...tenant, metadata: await fields.seal(tenant.metadata, tenant.id) })),
+      secrets.hide(await store.insert({ ...tenant, metadata: await secrets.seal(tenant.metadata, tenant.id) })),
     update,
-    setStatus: async (id: string, to: TenantStatus) => fields.hide(await store.setStatus(id, to)),
+    setStatus: async (id: string, to: TenantStatus) => secrets.hide(await store.setStatus(id, to)),
     discard: (id: string) => store.discard(id),
     async list(options?: ListOptions): Promise<TenantPage> {
       const page = await store.list(options)
-      return Object.freeze({ ...page, tenants: Object.freeze(page.tenants.map(fields.hide)) })
+      return Object.freeze({ ...page, tenants: Object.freeze(page.tenants.map(secrets.hide)) })
     },
     count: (status?: TenantStatus) => store.count(status),
     ...(store.changes !== undefined && { changes }),

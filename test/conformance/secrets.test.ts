@@ -9,6 +9,7 @@ import type { TenantStore } from '../../src/contracts/store.ts'
 import { createCipher } from '../../src/encryption/cipher.ts'
 import { createDrizzlePostgresTenantStore } from '../../src/tenants/drizzle-postgres-store.ts'
 import { createEncryptingTenantStore } from '../../src/tenants/encrypting-store.ts'
+import { createSecretFields } from '../../src/tenants/secret-fields.ts'
 import { createLockingTenantStore } from '../../src/tenants/locking-store.ts'
 import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
 import { mysqlRegistry } from '../../src/tenants/mysql-registry.ts'
@@ -23,8 +24,7 @@ import { describeTenantStore } from './store.ts'
 const encrypting = (store: TenantStore) =>
   createEncryptingTenantStore({
     store,
-    cipher: createCipher({ current: newKey('k1'), allowPlaintext: false }),
-    prefix: '_enc_',
+    secrets: createSecretFields(createCipher({ current: newKey('k1'), allowPlaintext: false }), '_enc_'),
   })
 
 /** The way to the column: `id` and `metadata` are the parameters as this database writes them. */

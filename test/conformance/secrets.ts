@@ -11,6 +11,7 @@ import { fernetReader } from '../../src/encryption/fernet.ts'
 import { type EncryptionKey, parseEncryptionKey } from '../../src/encryption/keys.ts'
 import { reencrypt } from '../../src/lifecycle/reencrypt.ts'
 import { createEncryptingTenantStore } from '../../src/tenants/encrypting-store.ts'
+import { createSecretFields } from '../../src/tenants/secret-fields.ts'
 import { isTenantSecret } from '../../src/tenants/tenant-secret.ts'
 import { isDeepFrozen, newTenant } from './store.ts'
 
@@ -46,7 +47,7 @@ export function describeSecrets(name: string, createFixture: () => Promise<Secre
     let fixture: SecretsFixture
     let store: TenantStore
     const sealed = (by: Cipher = cipher) =>
-      createEncryptingTenantStore({ store: fixture.store, cipher: by, prefix: '_enc_' })
+      createEncryptingTenantStore({ store: fixture.store, secrets: createSecretFields(by, '_enc_') })
     const parsed = async (id: string) => JSON.parse(await fixture.column(id)) as Record<string, unknown>
 
     beforeAll(async () => {
@@ -302,7 +303,9 @@ export function describeSecrets(name: string, createFixture: () => Promise<Secre
             return fixture.store.update(...parameters)
           },
         }
-        await createEncryptingTenantStore({ store: raced, cipher: by, prefix: '_enc_' }).update(id, { name: 'New' })
+        await createEncryptingTenantStore({ store: raced, secrets: createSecretFields(by, '_enc_') }).update(id, {
+          name: 'New',
+        })
         expect(updates).toBe(2)
         expect(await reveal((await store.getById(id))?.metadata['_enc_0'])).toBe('newer')
       })
@@ -362,7 +365,7 @@ export function describeSecrets(name: string, createFixture: () => Promise<Secre
             return fixture.store.update(other, ...rest)
           },
         }
-        await reencrypt(createEncryptingTenantStore({ store: raced, cipher: rotated, prefix: '_enc_' }))
+        await reencrypt(createEncryptingTenantStore({ store: raced, secrets: createSecretFields(rotated, '_enc_') }))
         expect(races).toBe(3)
         expect(await fixture.column(id)).toContain('enc:1:k2:')
         expect(await reveal((await sealed(rotated).getById(id))?.metadata['_enc_n'])).toBe('newer 2')
@@ -378,7 +381,7 @@ export function describeSecrets(name: string, createFixture: () => Promise<Secre
             return fixture.store.update(other, ...rest)
           },
         }
-        const busy = createEncryptingTenantStore({ store: raced, cipher: rotated, prefix: '_enc_' })
+        const busy = createEncryptingTenantStore({ store: raced, secrets: createSecretFields(rotated, '_enc_') })
         expect(await reencrypt(busy)).toMatchObject({ contended: 1 })
         expect(await reveal((await store.getById(id))?.metadata['_enc_n'])).toBe('newest')
       })

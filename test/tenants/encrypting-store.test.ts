@@ -3,6 +3,7 @@ import type { TenantStore } from '../../src/contracts/store.ts'
 import type { Tenant } from '../../src/contracts/tenant.ts'
 import { createCipher } from '../../src/encryption/cipher.ts'
 import { createEncryptingTenantStore } from '../../src/tenants/encrypting-store.ts'
+import { createSecretFields } from '../../src/tenants/secret-fields.ts'
 import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
 import { isTenantSecret } from '../../src/tenants/tenant-secret.ts'
 import { newKey } from '../conformance/secrets.ts'
@@ -51,7 +52,7 @@ describe('[W34] createEncryptingTenantStore', () => {
       ]),
     ) as unknown as TenantStore
     const cipher = createCipher({ current: newKey('k1'), allowPlaintext: false })
-    store = createEncryptingTenantStore({ store: watched, cipher, prefix: '_enc_' })
+    store = createEncryptingTenantStore({ store: watched, secrets: createSecretFields(cipher, '_enc_') })
     tenant = await store.insert(newTenant({ metadata }))
   })
 
@@ -78,7 +79,9 @@ describe('[W34] createEncryptingTenantStore', () => {
   it('has no more operations than the store', () => {
     const { changes: _, ...less } = inner
     const cipher = createCipher({ current: newKey('k1'), allowPlaintext: false })
-    expect(createEncryptingTenantStore({ store: less, cipher, prefix: '_enc_' })).not.toHaveProperty('changes')
+    expect(
+      createEncryptingTenantStore({ store: less, secrets: createSecretFields(cipher, '_enc_') }),
+    ).not.toHaveProperty('changes')
   })
 
   it('gives a tenant without secrets as the store gave it', async () => {
@@ -91,7 +94,10 @@ describe('[W34] createEncryptingTenantStore', () => {
     for (let level = 0; level < 10_000; level++) deep = { deep }
     const odd = { ...inner, getById: async () => ({ ...tenant, metadata: deep }) }
     const cipher = createCipher({ current: newKey('k1'), allowPlaintext: false })
-    const found = await createEncryptingTenantStore({ store: odd, cipher, prefix: '_enc_' }).getById(tenant.id)
+    const found = await createEncryptingTenantStore({
+      store: odd,
+      secrets: createSecretFields(cipher, '_enc_'),
+    }).getById(tenant.id)
     let value: unknown = found?.metadata
     for (let level = 0; level < 10_000; level++) value = (value as { deep: unknown }).deep
     expect(isTenantSecret((value as { _enc_token: unknown })._enc_token)).toBe(true)
