@@ -58,6 +58,8 @@ export const notes = z.registry<Note>()
 /** Longest wait of a Node.js timer; a longer one would fire at once. */
 const LONGEST_SECONDS = 2_147_483
 
+const MOST_TENANTS = 100_000_000
+
 const strategies = ['header', 'subdomain', 'path', 'custom'] as const
 const headerToken = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 const dnsSuffix = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
@@ -400,6 +402,17 @@ export const configSchema = z.object({
     'tenant identifiers, which have 3 to 63 characters a-z, 0-9 and "-"',
     'Identifiers no tenant can have. A list of yours takes the place of the default.',
   ),
+  maxTenants: z
+    .int()
+    .min(1)
+    .max(MOST_TENANTS)
+    .optional()
+    .register(notes, {
+      kind: 'integer',
+      type: 'integer',
+      range: `a whole number from 1 to ${MOST_TENANTS}`,
+      meaning: 'Most tenants of the registry, those that are purged not counted. Holds between processes too.',
+    }),
   defaultTenantStatus: choice(['active', 'suspended'], 'active', 'Status of a new tenant.'),
   closeTimeoutSeconds: seconds(10, 1, 'Longest wait for running work when the app closes.'),
 })

@@ -149,6 +149,13 @@ const rules: readonly Rule[] = [
     problem: (values) => encryptionProblem(values, label),
   },
   {
+    about: ['maxTenants', 'tenantStore'],
+    problem: ({ maxTenants, tenantStore }) =>
+      maxTenants === undefined || tenantStore === undefined
+        ? undefined
+        : `got ${maxTenants}, which a registry of your own does not know. Give it the limit: \`createMemoryTenantStore({ maxTenants })\` for one.`,
+  },
+  {
     about: ['premiumIsolationStrategy', 'standardIsolationStrategy', 'isolationStrategy'],
     problem: ({ isolationStrategy, premiumIsolationStrategy, standardIsolationStrategy }) =>
       isolationStrategy === 'hybrid' && premiumIsolationStrategy === standardIsolationStrategy

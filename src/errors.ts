@@ -41,6 +41,10 @@ const table = {
     409,
     'A tenant with this identifier or row key exists already. A row key is never changed and never used again.',
   ],
+  TENANCY_ERR_TENANT_LIMIT: [
+    409,
+    'There are %s tenants, as many as `maxTenants` allows. Purge one that is deleted, or raise it.',
+  ],
   TENANCY_ERR_TENANT_NOT_FOUND: [404, 'There is no such tenant.'],
   TENANCY_ERR_TENANT_CONFLICT: [
     409,

@@ -12,7 +12,7 @@ import { sqliteRegistry } from './tenants/sqlite-registry.ts'
  * @throws TENANCY_ERR_CONFIG_INVALID where that server has none and the user gives none
  */
 export function configuredStore(
-  { tenantStore, registrySchema }: Pick<TenancyConfig, 'tenantStore' | 'registrySchema'>,
+  { tenantStore, registrySchema, maxTenants }: Pick<TenancyConfig, 'tenantStore' | 'registrySchema' | 'maxTenants'>,
   { registry, drizzle }: Pick<DatabaseServer, 'registry' | 'drizzle'>,
 ): TenantStore {
   if (tenantStore !== undefined) return tenantStore
@@ -23,9 +23,10 @@ export function configuredStore(
   }
   const { dialect, connection } = registry
   const stores: Record<RegistryDialect, () => TenantStore> = {
-    postgres: () => createDrizzlePostgresTenantStore({ admin: connection, drizzle, schema: registrySchema }),
-    mysql: () => createLockingTenantStore(connection, mysqlRegistry(registrySchema)),
-    sqlite: () => createLockingTenantStore(connection, sqliteRegistry),
+    postgres: () =>
+      createDrizzlePostgresTenantStore({ admin: connection, drizzle, schema: registrySchema, maxTenants }),
+    mysql: () => createLockingTenantStore(connection, mysqlRegistry(registrySchema), { maxTenants }),
+    sqlite: () => createLockingTenantStore(connection, sqliteRegistry, { maxTenants }),
   }
   return stores[dialect]()
 }

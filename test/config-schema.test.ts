@@ -94,6 +94,7 @@ const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: strin
     [['vip', 'root'], 'vip,root', ['vip', 'root']],
     [[], '[]', []],
   ],
+  maxTenants: [undefined, [1, '1', 1], [100_000_000, '100000000', 100_000_000]],
   defaultTenantStatus: ['active', ['suspended', 'suspended', 'suspended']],
   closeTimeoutSeconds: [10, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
 }
@@ -172,6 +173,10 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   reservedIdentifiers: [
     ['admin', ['Admin'], [''], ['a b'], ['ab']],
     ['Admin', 'a,b'],
+  ],
+  maxTenants: [
+    [0, -1, 1.5, 100_000_001, '5', null],
+    ['0', 'many'],
   ],
   defaultTenantStatus: [['provisioning', 'deleted'], ['deleted']],
   closeTimeoutSeconds: [[0, LONGEST + 1], ['0']],

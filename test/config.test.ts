@@ -5,6 +5,7 @@ import { inspect } from 'node:util'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { configReference, parseConfig, type TenancyConfig, type TenancyOptions } from '../src/config.ts'
 import { isTenancyError } from '../src/errors.ts'
+import { createMemoryTenantStore } from '../src/tenants/memory-store.ts'
 
 const URL = 'postgres://app@db/saas'
 const PASSWORD = 'hunter2'
@@ -134,6 +135,15 @@ describe('rules between options', () => {
     expect(refusal({ ...written, pooler: 'transaction' })).toContain(`${lead}, but pooler (TENANCY_POOLER)`)
     const servers = { eu: { databaseUrl: 'postgres://a@eu/x', pooler: 'transaction' } }
     expect(refusal({ ...written, servers })).toContain(`${lead}, but that of the server "eu"`)
+  })
+
+  test('maxTenants is for the registry of ours', () => {
+    const tenantStore = createMemoryTenantStore({ maxTenants: 5 })
+    expect(refusal({ maxTenants: 5, tenantStore })).toContain(
+      '- maxTenants (TENANCY_MAX_TENANTS): got 5, which a registry of your own does not know.',
+    )
+    expect(parse({ tenantStore }).tenantStore).toBe(tenantStore)
+    expect(parse({ maxTenants: 5 }).maxTenants).toBe(5)
   })
 
   test('a hybrid has two strategies', () => {

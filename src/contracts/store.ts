@@ -31,7 +31,8 @@ export interface TenantPage {
  * The registry of tenants. Every implementation and every wrapper passes test/conformance/store.ts.
  *
  * Reads give `undefined` for what does not exist. Writes throw TENANCY_ERR_TENANT_EXISTS (id, identifier, namespace or
- * the canonical form of the row key taken, also by a tenant that is purged; see `canonicalRowKey()`), TENANCY_ERR_TENANT_NOT_FOUND, TENANCY_ERR_TENANT_CONFLICT (stale version) or TENANCY_ERR_STATUS_TRANSITION.
+ * the canonical form of the row key taken, also by a tenant that is purged; see `canonicalRowKey()`), TENANCY_ERR_TENANT_NOT_FOUND, TENANCY_ERR_TENANT_CONFLICT (stale version),
+ * TENANCY_ERR_STATUS_TRANSITION or TENANCY_ERR_TENANT_LIMIT.
  * A store that cannot be reached throws TENANCY_ERR_STORE_UNAVAILABLE. Returned tenants are deep-frozen.
  */
 export interface TenantStore {

@@ -4,15 +4,17 @@ import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantSt
 import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
 import { parseIdentifier } from '../util/identifier.ts'
+import { withRetries } from '../util/retry.ts'
 import { readChanges } from './change-position.ts'
 import { encodeCursor, readPage } from './page-cursor.ts'
 import { migrateRegistry } from './registry-migrations.ts'
 import { loadRegistryQueries, type RegistryQueries, type RegistryRow } from './registry-queries.ts'
-import { storeError } from './store-errors.ts'
+import { isRetryable, storeError } from './store-errors.ts'
+import type { StoreLimits } from './store-limits.ts'
 import { checkNewTenant, checkPatch, chunksOfIds, inOrderOf, isTenantId } from './tenant-input.ts'
 
 /** What {@link createDrizzlePostgresTenantStore} takes. */
-export interface DrizzlePostgresTenantStoreOptions {
+export interface DrizzlePostgresTenantStoreOptions extends StoreLimits {
   /** The registry's connection. Stays its maker's: `close` does not close it. */
   readonly admin: AdminConnection
   /** Makes a Drizzle database over `admin.client`, without a query cache. Called once, at first use. */
@@ -28,14 +30,15 @@ export interface DrizzlePostgresTenantStoreOptions {
  * throw TENANCY_ERR_PEER_MISSING
  */
 export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantStoreOptions): TenantStore {
-  const { admin, schema = 'tenancy' } = options
+  const { admin, schema = 'tenancy', maxTenants } = options
   checkSchema(schema)
   let loading: Promise<RegistryQueries> | undefined
 
   async function run<T>(work: (queries: RegistryQueries) => PromiseLike<T>): Promise<T> {
     try {
       loading ??= loadRegistryQueries({ ...options, schema })
-      return await work(await loading.catch(forget))
+      const queries = await loading.catch(forget)
+      return await withRetries(async () => await work(queries), isRetryable)
     } catch (error) {
       throw storeError(error)
     }
@@ -106,7 +109,7 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
     getByIds,
     async insert(input: NewTenant) {
       const tenant = checkNewTenant(input)
-      return (await one((queries) => queries.insert(tenant))) as Tenant
+      return (await one((queries) => queries.insert(tenant, maxTenants))) as Tenant
     },
     update,
     setStatus,

@@ -5,10 +5,12 @@ import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
 import { foldText } from '../util/fold-text.ts'
 import { isPartOfIdentifier, parseIdentifier } from '../util/identifier.ts'
+import { withRetries } from '../util/retry.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
 import { readChanges } from './change-position.ts'
 import { encodeCursor, type PageQuery, readPage } from './page-cursor.ts'
 import { isRetryable, storeError } from './store-errors.ts'
+import type { StoreLimits } from './store-limits.ts'
 import { type CheckedPatch, checkNewTenant, checkPatch, chunksOfIds, inOrderOf, isTenantId } from './tenant-input.ts'
 
 /** What a registry on one kind of database needs to know of it. */
@@ -36,24 +38,21 @@ const COLUMNS =
   'id, identifier, name, status, strategy, server, namespace, row_key, metadata, version, created_at, updated_at'
 /** As text: drivers differ in what they make of JSON. */
 const READ = COLUMNS.replace('metadata', 'cast(metadata as char) as metadata')
-/** How often a write is repeated that the database gave up for another one's sake. */
-const MAX_TRIES = 5
-const PAUSE_MS = 20
-
 /**
  * The registry on a database that cannot change a row and tell what it is now in one statement: each write locks its row
  * first, in a transaction of its own.
  * @param connection stays its maker's: `close` does not close it
  */
-export function createLockingTenantStore(connection: AdminConnection, table: RegistryTable): TenantStore {
+export function createLockingTenantStore(
+  connection: AdminConnection,
+  table: RegistryTable,
+  { maxTenants }: StoreLimits = {},
+): TenantStore {
   async function run<T>(work: () => Promise<T>): Promise<T> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await work()
-      } catch (error) {
-        if (!isRetryable(error) || tries === MAX_TRIES) throw storeError(error)
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * PAUSE_MS * tries))
-      }
+    try {
+      return await withRetries(work, isRetryable)
+    } catch (error) {
+      throw storeError(error)
     }
   }
 
@@ -111,9 +110,17 @@ export function createLockingTenantStore(connection: AdminConnection, table: Reg
         await query(text, [...values, canonicalRowKey(rowKey), foldText(name)])
         await takeNumber(query)
         await query(`update ${table.name} set change_number = ${taken} where id = ?`, [id])
+        if (maxTenants !== undefined) await assertRoom(query, maxTenants)
         return (await select(query, 'id = ?', id)) as Tenant
       }),
     )
+  }
+
+  /** After the number was taken: who has it sees all who had it before, and those who wait for it are not counted yet. */
+  async function assertRoom(query: Query, most: number): Promise<void> {
+    const text = `select count(*) as tenants from (select 1 as one from ${table.name} where status <> 'purged' limit ${most + 1}) counted`
+    const [row] = await query<Row>(text)
+    if (Number(row?.['tenants']) > most) throw tenancyError('TENANCY_ERR_TENANT_LIMIT', [most])
   }
 
   function update(id: string, input: TenantPatch, expectedVersion?: number): Promise<Tenant> {

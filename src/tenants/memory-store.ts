@@ -6,19 +6,22 @@ import { foldText } from '../util/fold-text.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
 import { readChanges } from './change-position.ts'
 import { encodeCursor, type PagePosition, readPage } from './page-cursor.ts'
+import type { StoreLimits } from './store-limits.ts'
 import { type CheckedPatch, checkNewTenant, checkPatch } from './tenant-input.ts'
 
 /**
  * A registry in this process's memory, gone with it: for tests and demos. Each method does its work in one synchronous
  * step, so nothing comes in between.
  */
-export function createMemoryTenantStore(): TenantStore {
+export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY }: StoreLimits = {}): TenantStore {
   const rows = new Map<string, Tenant>()
   /** Ids in the order of their latest change, with its number. */
   const changes = new Map<string, number>()
   let last = 0
 
   const find = (matches: (tenant: Tenant) => boolean): Tenant | undefined => [...rows.values()].find(matches)
+
+  const countWhere = (matches: (tenant: Tenant) => boolean): number => [...rows.values()].filter(matches).length
 
   function require(id: string): Tenant {
     const tenant = rows.get(id)
@@ -43,6 +46,9 @@ export function createMemoryTenantStore(): TenantStore {
       other.placement.namespace === placement.namespace ||
       canonicalRowKey(other.placement.rowKey) === rowKey
     if (find(clash) !== undefined) throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
+    if (countWhere(({ status }) => status !== 'purged') >= maxTenants) {
+      throw tenancyError('TENANCY_ERR_TENANT_LIMIT', [maxTenants])
+    }
     const now = new Date().toISOString()
     return write({ ...tenant, version: 1, createdAt: now, updatedAt: now })
   }
@@ -93,8 +99,7 @@ export function createMemoryTenantStore(): TenantStore {
     setStatus: async (id: string, to: TenantStatus) => setStatus(id, to),
     discard: async (id: string) => rows.get(id)?.status === 'provisioning' && changes.delete(id) && rows.delete(id),
     list: async (options: ListOptions = {}) => list(options),
-    count: async (status?: TenantStatus) =>
-      [...rows.values()].filter((tenant) => status === undefined || tenant.status === status).length,
+    count: async (status?: TenantStatus) => countWhere((tenant) => status === undefined || tenant.status === status),
     changes: (after?: string) =>
       readChanges(after, {
         last: async () => last,

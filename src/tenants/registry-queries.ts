@@ -2,6 +2,7 @@ import type * as drizzleOrm from 'drizzle-orm'
 import type * as drizzlePgCore from 'drizzle-orm/pg-core'
 import type { AdminConnection } from '../contracts/dialect.ts'
 import type { NewTenant, Tenant, TenantStatus } from '../contracts/tenant.ts'
+import { tenancyError } from '../errors.ts'
 import { foldText } from '../util/fold-text.ts'
 import { loadPeer } from '../util/load-peer.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
@@ -32,13 +33,14 @@ export interface ChangedRow extends RegistryRow {
   readonly changeNumber: string
 }
 
-/** The statements of the registry. Each is one statement; writes give the row as it now is, or none. */
+/** The statements of the registry. Each is one statement, but for an insert with a limit; writes give the row as it now is, or none. */
 export interface RegistryQueries {
   byId(id: string): PromiseLike<RegistryRow[]>
   byIdentifier(identifier: string): PromiseLike<RegistryRow[]>
   /** In any order. */
   byIds(ids: readonly string[]): PromiseLike<RegistryRow[]>
-  insert(tenant: NewTenant): PromiseLike<RegistryRow[]>
+  /** @throws TENANCY_ERR_TENANT_LIMIT when there are more than `maxTenants` then that are not purged */
+  insert(tenant: NewTenant, maxTenants?: number): PromiseLike<RegistryRow[]>
   update(id: string, patch: CheckedPatch, expectedVersion?: number): PromiseLike<RegistryRow[]>
   setStatus(id: string, to: TenantStatus, sources: readonly TenantStatus[]): PromiseLike<RegistryRow[]>
   discard(id: string): PromiseLike<RegistryRow[]>
@@ -57,15 +59,21 @@ type PgCore = typeof drizzlePgCore
 type Table = ReturnType<typeof defineTable>
 type Counter = ReturnType<typeof defineCounter>
 
+/** What another query may select from. */
+interface SubQuery {
+  readonly _: object
+}
+
 /** The part of a Drizzle query that 0.45 and 1.0 have in common. */
 interface Query<TRow> extends PromiseLike<TRow[]> {
-  from(table: Table | Counter): Query<TRow>
+  from(table: Table | Counter | SubQuery): Query<TRow>
   set(values: object): Query<TRow>
   values(values: object): Query<TRow>
   where(condition: unknown): Query<TRow>
   orderBy(...columns: unknown[]): Query<TRow>
   limit(rows: number): Query<TRow>
   returning(fields: object): Query<TRow>
+  as(name: string): SubQuery
 }
 
 /** The part of a Drizzle database that 0.45 and 1.0 have in common. */
@@ -74,6 +82,7 @@ interface Database {
   insert(table: Table): Query<RegistryRow>
   update(table: Table): Query<RegistryRow>
   delete(table: Table): Query<RegistryRow>
+  transaction<T>(work: (transaction: Database) => Promise<T>): Promise<T>
 }
 
 /**
@@ -82,7 +91,7 @@ interface Database {
  */
 export async function loadRegistryQueries(options: RegistryQueriesOptions): Promise<RegistryQueries> {
   const [orm, pgCore] = await loadDrizzle()
-  const { and, desc, eq, inArray, sql } = orm
+  const { and, desc, eq, inArray, ne, sql } = orm
   const table = defineTable(orm, pgCore, options.schema)
   const counter = defineCounter(pgCore, options.schema)
   const fields = defineFields(orm, table)
@@ -90,6 +99,14 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
   const touched = { version: sql`${table.version} + 1`, updatedAt: sql`clock_timestamp()` }
   const maybe = <T>(value: T | undefined, condition: (value: T) => unknown) =>
     value === undefined ? undefined : (condition(value) as ReturnType<typeof eq>)
+  const insertInto = (into: Database, { placement, metadata, ...columns }: NewTenant) => {
+    const json = sql`${JSON.stringify(metadata)}::text::jsonb`
+    const derived = { rowKeyCanonical: canonicalRowKey(placement.rowKey), nameFolded: foldText(columns.name) }
+    return into
+      .insert(table)
+      .values({ ...columns, ...placement, ...derived, metadata: json })
+      .returning(fields)
+  }
   const change = (values: object, condition: unknown) =>
     database
       .update(table)
@@ -105,14 +122,23 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
         .select(fields)
         .from(table)
         .where(inArray(table.id, [...ids])),
-    insert({ placement, metadata, ...columns }: NewTenant) {
-      const json = sql`${JSON.stringify(metadata)}::text::jsonb`
-      const derived = { rowKeyCanonical: canonicalRowKey(placement.rowKey), nameFolded: foldText(columns.name) }
-      return database
-        .insert(table)
-        .values({ ...columns, ...placement, ...derived, metadata: json })
-        .returning(fields)
-    },
+    insert: (tenant: NewTenant, most?: number) =>
+      most === undefined
+        ? insertInto(database, tenant)
+        : database.transaction(async (transaction) => {
+            const rows = await insertInto(transaction, tenant)
+            // The insert has the change counter now: it sees all who had it before, and who waits for it is not counted yet.
+            const [counted] = await transaction.select<{ readonly rows: number }>({ rows: sql`count(*)::int` }).from(
+              transaction
+                .select({ one: sql`1`.as('one') })
+                .from(table)
+                .where(ne(table.status, 'purged'))
+                .limit(most + 1)
+                .as('counted'),
+            )
+            if (Number(counted?.rows) > most) throw tenancyError('TENANCY_ERR_TENANT_LIMIT', [most])
+            return rows
+          }),
     update(id: string, { metadata, ...columns }: CheckedPatch, expected?: number) {
       const merged = metadata && { metadata: merge(orm, table, metadata) }
       const unchanged = maybe(expected, (version) => eq(table.version, version))

@@ -6,8 +6,8 @@ const TAKEN = /^(23505|ER_DUP_ENTRY|SQLITE_CONSTRAINT_(UNIQUE|PRIMARYKEY))$/
 /** A value that the database does not take. */
 const REFUSED =
   /^(23514|22...|ER_(CHECK_CONSTRAINT_VIOLATED|CONSTRAINT_FAILED|DATA_TOO_LONG|TRUNCATED_WRONG_VALUE_FOR_FIELD)|SQLITE_CONSTRAINT_(CHECK|NOTNULL)|SQLITE_TOOBIG)$/
-/** Transactions that got in each other's way. */
-const GIVEN_UP = /^ER_LOCK_(DEADLOCK|WAIT_TIMEOUT)$/
+/** Transactions that got in each other's way. None of them did anything. */
+const GIVEN_UP = /^(40001|40P01|ER_LOCK_(DEADLOCK|WAIT_TIMEOUT))$/
 const MAX_DEPTH = 5
 
 /**
