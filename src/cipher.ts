@@ -17,7 +17,7 @@ export function configuredCipher(config: TenancyConfig): Cipher {
   const managed = kms && managedKey(kms)
   const key = config.encryptionKey && keyOf(config.encryptionKey)
   const current = key ?? managed
-  if (!config.enableEncryption || current === undefined) return noCipher
+  if (current === undefined) return noCipher
   const older = [...config.encryptionOldKeys.map(keyOf), managed].filter((one) => one !== undefined && one !== current)
   return createCipher({
     current,

@@ -6,12 +6,13 @@ import type { DoctorReport, Finding } from '../contracts/verification.ts'
 import { databaseKind } from '../database-url.ts'
 import { locationOf } from '../dialects/sqlite/location.ts'
 import { diagnose } from '../doctor.ts'
-import { findTenancyError, isTenancyError, tenancyError } from '../errors.ts'
+import { isTenancyError, tenancyError } from '../errors.ts'
 import { configuredServers } from '../servers.ts'
 import { configuredStrategy } from '../strategy.ts'
 import { createMemoryTenantStore } from '../tenants/memory-store.ts'
 import { finding, type RuleId, rules } from '../verification/rules.ts'
 import type { Output } from './output.ts'
+import { told } from './told.ts'
 
 /** How the doctor is called. */
 export const doctorUsage = `fastify-tenancy doctor [--json]
@@ -94,13 +95,6 @@ function localPath(url: string): string | undefined {
   const kind = databaseKind(url)
   if (kind === 'sqlite') return locationOf(url).mainFile
   return kind === 'pglite' && url !== 'pglite:memory' ? resolve(url.slice('pglite:'.length)) : undefined
-}
-
-function told(error: unknown): string {
-  const known = findTenancyError(error)
-  if (known === undefined) return error instanceof Error ? error.message : String(error)
-  const { cause } = known
-  return `${known.code}: ${known.message}${cause instanceof Error ? ` (${cause.message})` : ''}`
 }
 
 const MARKS: Readonly<Record<Finding['severity'], string>> = { error: 'ERROR', warning: 'warn ', info: 'info ' }

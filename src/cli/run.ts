@@ -3,6 +3,7 @@ import { rolesScript } from '../dialects/postgres/roles-script.ts'
 import { quoteReceived } from '../util/identifier.ts'
 import { doctor, doctorUsage } from './doctor.ts'
 import type { Output } from './output.ts'
+import { reencryptCommand, reencryptUsage } from './reencrypt.ts'
 
 /** What a command needs and does. */
 interface Command {
@@ -38,11 +39,13 @@ Run it as superuser, connected to that database:
 
 const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['roles', { usage: rolesUsage, run: roles }],
+  ['reencrypt', { usage: reencryptUsage, run: (args, output) => reencryptCommand(args, output, process.env) }],
   ['doctor', { usage: doctorUsage, run: (args, output) => doctor(args, output, process.env) }],
 ])
 
 const usage = `Usage: ${rolesUsage}
 ${doctorUsage}
+${reencryptUsage}
   fastify-tenancy --help
 `
 

@@ -38,6 +38,8 @@ export const noCipher: Cipher = Object.freeze({
 export function createCipher({ current, older = [], fernet, allowPlaintext }: CipherOptions): Cipher {
   const ring = new Map<string, EncryptionKey | ManagedKey>([...older, current].map((one) => [one.id, one]))
 
+  const lead = `${MARKER}${isManaged(current) ? 2 : 1}:${current.id}:`
+
   async function seal(value: unknown, place: SecretPlace): Promise<string> {
     const text = JSON.stringify(value)
     if (!isManaged(current)) return sealEnvelope(current.key, { keyId: current.id }, text, place)
@@ -80,10 +82,7 @@ export function createCipher({ current, older = [], fernet, allowPlaintext }: Ci
       if (!allowPlaintext) throw tenancyError('TENANCY_ERR_SECRET_IN_CLEAR')
       return stored
     },
-    isCurrent(stored: unknown) {
-      const envelope = typeof stored === 'string' ? readEnvelope(stored) : undefined
-      return envelope?.keyId === current.id && (envelope.wrapped !== undefined) === isManaged(current)
-    },
+    isCurrent: (stored: unknown) => typeof stored === 'string' && stored.startsWith(lead),
   })
 }
 

@@ -72,7 +72,7 @@ export function createSecretFields(cipher: Cipher, prefix: string): SecretFields
       // Not the slot itself, which would keep the whole tree.
       const { value } = slot
       const place = { tenantId, field: fieldOf(slot) }
-      return createTenantSecret({ open: () => cipher.open(value, place), outdated: !cipher.isCurrent(value) })
+      return createTenantSecret({ open: () => cipher.open(value, place), outdated: () => !cipher.isCurrent(value) })
     })
     return deepFreeze({ ...tenant, metadata: copyWith(tenant.metadata, secrets, hidden) })
   }
@@ -153,9 +153,10 @@ function copyWith(tree: Node, slots: readonly Slot[], values: readonly unknown[]
   return root
 }
 
-/** Also for `__proto__`, which an assignment would take for something else. */
+/** An assignment to `__proto__` would set the prototype; it is a key like any other. */
 function put(holder: Node, key: string, value: unknown): void {
-  Object.defineProperty(holder, key, { value, enumerable: true, configurable: true, writable: true })
+  if (key !== '__proto__') holder[key] = value
+  else Object.defineProperty(holder, key, { value, enumerable: true, configurable: true, writable: true })
 }
 
 function isNode(value: unknown): value is Node {

@@ -8,14 +8,14 @@ const brand = Symbol.for('fastify-tenancy.secret')
 /** What {@link createTenantSecret} takes. */
 export interface TenantSecretOptions {
   readonly open: () => Promise<unknown>
-  /** True when a write would store it otherwise today. */
-  readonly outdated: boolean
+  /** Whether a write would store it otherwise today. */
+  readonly outdated: () => boolean
 }
 
 /** It holds what is stored, and the value never. No `JSON.stringify`, `inspect`, template or clone shows either. */
 class StoredSecret implements TenantSecret {
   readonly #open: () => Promise<unknown>
-  readonly #outdated: boolean
+  readonly #outdated: () => boolean
 
   constructor({ open, outdated }: TenantSecretOptions) {
     this.#open = open
@@ -24,7 +24,7 @@ class StoredSecret implements TenantSecret {
   }
 
   static isOutdated(value: unknown): boolean {
-    return typeof value === 'object' && value !== null && #outdated in value && value.#outdated
+    return typeof value === 'object' && value !== null && #outdated in value && value.#outdated()
   }
 
   get [brand](): true {
@@ -61,5 +61,5 @@ export function isTenantSecret(value: unknown): value is TenantSecret {
   return typeof value === 'object' && value !== null && brand in value
 }
 
-/** True for a secret of ours that {@link TenantSecretOptions} called outdated. */
+/** True for a secret of ours that a write would store otherwise today. */
 export const isOutdatedSecret = StoredSecret.isOutdated

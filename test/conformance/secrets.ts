@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Cipher, SecretPlace } from '../../src/contracts/cipher.ts'
 import type { TenantStore } from '../../src/contracts/store.ts'
 import type { Tenant } from '../../src/contracts/tenant.ts'
+import { tenancyError } from '../../src/errors.ts'
 import { createCipher, noCipher } from '../../src/encryption/cipher.ts'
 import { fernetReader } from '../../src/encryption/fernet.ts'
 import { type EncryptionKey, parseEncryptionKey } from '../../src/encryption/keys.ts'
@@ -334,6 +335,29 @@ export function describeSecrets(name: string, createFixture: () => Promise<Secre
         expect((await store.getById(untouched.id))?.version).toBe(1)
         expect((await store.getById(current.id))?.version).toBe(1)
         expect(await reencrypt(sealed(rotated))).toEqual({ ...first, resealed: 0 })
+      })
+
+      it('that broke off goes on where it was when it is run again', async () => {
+        const made = await Promise.all(Array.from({ length: 5 }, (_, n) => insert({ _enc_n: n })))
+        let left = 2
+        // The store itself, which is gone after two writes.
+        const breaking: TenantStore = {
+          ...fixture.store,
+          async update(...parameters) {
+            if (left-- === 0) throw tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')
+            return fixture.store.update(...parameters)
+          },
+        }
+        const broken = createEncryptingTenantStore({ store: breaking, secrets: createSecretFields(rotated, '_enc_') })
+        await expect(reencrypt(broken)).rejects.toMatchObject({ code: 'TENANCY_ERR_STORE_UNAVAILABLE' })
+        const done = await Promise.all(made.map(({ id }) => fixture.column(id)))
+        expect(done.filter((column) => column.includes('enc:1:k2'))).toHaveLength(2)
+        await reencrypt(sealed(rotated))
+        for (const [n, { id }] of made.entries()) {
+          const tenant = (await sealed(rotated).getById(id)) as Tenant
+          expect(tenant.version).toBe(2)
+          expect(await reveal(tenant.metadata['_enc_n'])).toBe(n)
+        }
       })
 
       it('goes on past what does not open, and tells whose it is', async () => {

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { createLru } from '../../src/cache/lru.ts'
 import type { KeyManagement } from '../../src/contracts/cipher.ts'
 import { createCipher } from '../../src/encryption/cipher.ts'
+import { type EncryptionKey, parseEncryptionKey } from '../../src/encryption/keys.ts'
 import { createDataKeys } from '../../src/encryption/data-keys.ts'
 
 const place = { tenantId: '6f1c0a52-0000-4000-8000-000000000001', field: '/_enc_token' }
@@ -113,6 +114,17 @@ describe('an external key management service', () => {
     const stored = await process(wiping).seal('s3cret', place)
     expect(seen).toEqual([32])
     expect(await process().open(stored, place)).toBe('s3cret')
+  })
+
+  it('is not asked for what a key of that name sealed, nor a key for what it wrapped', async () => {
+    const stored = await process().seal('s3cret', place)
+    const before = { ...service.calls }
+    const named = stored.replace(/^enc:2:kms-1:[^:]+/, 'enc:1:kms-1')
+    await expect(process().open(named, place)).rejects.toThrow(/"kms-1" is not configured/)
+    const current = parseEncryptionKey(`kms-1:${randomBytes(32).toString('base64')}`) as EncryptionKey
+    const local = createCipher({ current, allowPlaintext: true })
+    await expect(local.open(stored, place)).rejects.toThrow(/"kms-1" is not configured/)
+    expect(service.calls).toEqual(before)
   })
 
   it('of another name is not asked', async () => {
