@@ -257,6 +257,12 @@ export const configSchema = z.object({
   databaseEcho: flag(false, 'Log statements, without their parameters, at debug level.'),
   l1CacheMaxSize: integer(1000, 10, 100_000, 'Tenants remembered per process.'),
   l1CacheTtlSeconds: seconds(60, 1, 'How long a tenant is remembered.'),
+  l1CachePreload: integer(
+    0,
+    0,
+    100_000,
+    'Tenants that a process reads at its start, the newest active ones, so that their first requests wait for no store. At most `l1CacheMaxSize`.',
+  ),
   changeChannel: choice(
     ['auto', 'listen', 'redis', 'poll'],
     'auto',

@@ -162,6 +162,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     store: createEncryptingTenantStore({ store: configuredStore(config, server), secrets }),
     cache,
     announce: channel?.announce,
+    isFresh: () => feed?.healthy === true,
     onChange(tenant) {
       const { id, status, version } = tenant
       if (status !== 'active') {
@@ -180,6 +181,8 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   let registration: RegistrationService | undefined
   let starting: Promise<void> | undefined
   let closed = false
+  /** What has expired holds memory, and secrets perhaps. */
+  let purging: NodeJS.Timeout | undefined
 
   const boot = async (): Promise<void> => {
     if (config.authorize === undefined) log.warn(UNPROVEN)
@@ -188,6 +191,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     await store.initialize()
     // Outside of the tenant that may have asked for the start: timers and sockets keep the context they were made in.
     await enterContext(undefined, () => feed?.start())
+    if (config.l1CachePreload > 0) await store.preload(Math.min(config.l1CachePreload, config.l1CacheMaxSize))
     const migrations = config.migrations === undefined ? [] : await readMigrations(config.migrations)
     const reserved = new Set(config.reservedIdentifiers)
     registration = createRegistration({
@@ -199,6 +203,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       initialStatus: config.defaultTenantStatus,
     })
     if (closed) throw tenancyError('TENANCY_ERR_CLOSED')
+    purging ??= setInterval(cache.purge.bind(cache), Math.max(1, config.l1CacheTtlSeconds / 2) * 1000).unref()
     addInstance(instance)
   }
   const start = (): Promise<void> => {
@@ -291,6 +296,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       closed = true
       removeInstance(instance)
       feed?.close()
+      clearInterval(purging)
       const parts = [
         { name: 'tenant store', close: () => store.close() },
         { name: 'database', close: () => server.close() },

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { CacheStats, TenantCache } from '../contracts/cache.ts'
 import type { Tenant } from '../contracts/tenant.ts'
 import { tenancyError } from '../errors.ts'
+import { events } from '../events.ts'
 import { type ChangeLog, createChangeLog } from './change-log.ts'
 
 /** What {@link createTenantCache} takes. */
@@ -29,10 +30,12 @@ const DEFAULT_NEGATIVE_TTL_SECONDS = 10
 
 const NOBODY = ''
 
+/** Looked up once: one of them is on the way of every request. */
+const { hit, negativeHit, miss, stale, invalidation } = events
+
 /**
  * L1. Entries are found by identifier and by id. Identifiers that nobody has are held apart, within their own bound, so a
- * flood of made-up ones evicts no live tenant. An expired entry goes when it is next asked for or when room is needed:
- * the bound holds either way, so there is no sweep.
+ * flood of made-up ones evicts no live tenant. An expired entry goes with the next `purge()` or when room is needed.
  *
  * Floors are bounded too, see `createChangeLog`: a read during which a floor was forgotten is refused, never believed.
  * @throws TENANCY_ERR_CONFIG_INVALID
@@ -47,10 +50,14 @@ export function createTenantCache(options: TenantCacheOptions): TenantCache {
     if (!Number.isFinite(value) || value <= 0) problems.push(`${name} must be above 0, got ${value}`)
   }
   if (problems.length > 0) throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [problems.join('\n')])
-  const clock = options.now ?? (() => performance.now())
-  // lru-cache takes a birth at 0 for "never expires".
-  const now = () => clock() + 1
-  return Object.freeze(new L1({ maxSize, ttlSeconds, negativeTtlSeconds, now }))
+  const { now } = options
+  // lru-cache takes a birth at 0 for "never expires". The real clock is past it, and is asked at every look-up.
+  const clock = now === undefined ? performance : { now: () => now() + 1 }
+  return Object.freeze(new L1({ maxSize, ttlSeconds, negativeTtlSeconds, clock }))
+}
+
+interface L1Options extends Required<Omit<TenantCacheOptions, 'now'>> {
+  readonly clock: { now(): number }
 }
 
 class L1 implements TenantCache {
@@ -66,13 +73,15 @@ class L1 implements TenantCache {
   #negativeHits = 0
   #misses = 0
 
-  constructor({ maxSize, ttlSeconds, negativeTtlSeconds, now }: Required<TenantCacheOptions>) {
+  constructor({ maxSize, ttlSeconds, negativeTtlSeconds, clock }: L1Options) {
     // A resolution of 0 asks the clock each time; anything else makes lru-cache start a timer.
-    const common = { max: maxSize, ttlResolution: 0, perf: { now } }
+    const common = { max: maxSize, ttlResolution: 0, perf: clock }
     this.#maxSize = maxSize
     this.#tenants = new LRUCache<string, Tenant>({
       ...common,
       ttl: Math.ceil(ttlSeconds * 1000),
+      // Or nothing would be left for `peekStale`.
+      noDeleteOnStaleGet: true,
       dispose: (tenant) => {
         if (this.#byId.get(tenant.id) === tenant) this.#byId.delete(tenant.id)
       },
@@ -90,14 +99,23 @@ class L1 implements TenantCache {
     const tenant = this.#tenants.get(identifier)
     if (tenant !== undefined) {
       this.#hits++
+      if (hit.hasSubscribers) hit.publish({ tier: 'l1', id: tenant.id })
       return tenant
     }
     if (this.#missing.get(identifier) === true) {
       this.#negativeHits++
+      if (negativeHit.hasSubscribers) negativeHit.publish({ tier: 'l1', identifier })
       return null
     }
     this.#misses++
+    if (miss.hasSubscribers) miss.publish({ tier: 'l1', identifier })
     return undefined
+  }
+
+  peekStale(identifier: string): Tenant | undefined {
+    const tenant = this.#tenants.peek(identifier, { allowStale: true })
+    if (tenant !== undefined && stale.hasSubscribers) stale.publish({ tier: 'l1', id: tenant.id })
+    return tenant
   }
 
   peekById(id: string): Tenant | undefined {
@@ -115,6 +133,7 @@ class L1 implements TenantCache {
 
   raise(tenant: Tenant, since: number): boolean {
     if (tenant.version <= (this.#floors.get(tenant.id)?.value.version ?? 0)) return false
+    if (invalidation.hasSubscribers) invalidation.publish({ tier: 'l1', id: tenant.id })
     this.#passesFloor(tenant, undefined)
     if (this.#takesIdentifier(tenant, since)) {
       this.#missing.delete(tenant.identifier)
@@ -132,6 +151,7 @@ class L1 implements TenantCache {
   }
 
   forget(id: string): void {
+    if (invalidation.hasSubscribers) invalidation.publish({ tier: 'l1', id })
     const held = this.#byId.get(id)
     if (held !== undefined) this.#disown(held.identifier)
     const barrier = ++this.#epoch
@@ -139,11 +159,17 @@ class L1 implements TenantCache {
   }
 
   clear(): void {
+    if (invalidation.hasSubscribers) invalidation.publish({ tier: 'l1' })
     this.#tenants.clear()
     this.#missing.clear()
     const now = ++this.#epoch
     this.#floors.clear(now)
     this.#owners.clear(now)
+  }
+
+  purge(): void {
+    this.#tenants.purgeStale()
+    this.#missing.purgeStale()
   }
 
   stats(): CacheStats {

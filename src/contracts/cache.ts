@@ -18,6 +18,8 @@ export interface CacheStats {
 export interface TenantCache {
   /** The tenant, `null` if known not to exist, `undefined` if not known. Never waits. */
   peek(identifier: string): Tenant | null | undefined
+  /** What `peek` gave before it expired, as long as it was neither purged nor made to go. Counts as no hit. */
+  peekStale(identifier: string): Tenant | undefined
   /** The tenant of this id if held. */
   peekById(id: string): Tenant | undefined
   /**
@@ -38,6 +40,8 @@ export interface TenantCache {
   /** Counts changes; read before a lookup, handed to {@link set} and {@link setMissing}. */
   readonly epoch: number
   clear(): void
+  /** Drops what has expired. */
+  purge(): void
   stats(): CacheStats
 }
 

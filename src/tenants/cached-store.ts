@@ -3,6 +3,7 @@ import type { RegistryChanges } from '../contracts/changes.ts'
 import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
 import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
+import { events } from '../events.ts'
 
 /** What {@link createCachedTenantStore} takes. */
 export interface CachedTenantStoreOptions {
@@ -14,6 +15,11 @@ export interface CachedTenantStoreOptions {
    */
   readonly onChange?: (tenant: Tenant) => void
   /** Called with an id before something is written and after it, for other processes to hear. Must not throw. */
+  /**
+   * Whether L1 hears of every change at once. Then an entry that has expired is served while it is read anew.
+   * Default: never.
+   */
+  readonly isFresh?: () => boolean
   readonly announce?: ((id: string) => void) | undefined
 }
 
@@ -23,12 +29,17 @@ export interface CachedTenantStore extends TenantStore {
   peek(identifier: string): Tenant | null | undefined
   /** The tenant by L1, else by one read that everyone who asks meanwhile shares. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   resolve(identifier: string): Promise<Tenant | undefined>
+  /** Puts the newest active tenants into L1, `count` at most, by pages. @throws TENANCY_ERR_STORE_UNAVAILABLE */
+  preload(count: number): Promise<void>
   /** As `resolve`, by id; an unknown id is not remembered. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   resolveById(id: string): Promise<Tenant | undefined>
 }
 
 /** How often a read is repeated that a write has overtaken. */
 const MAX_READS = 4
+
+/** Most tenants of one page. */
+const PAGE = 1000
 
 /** How to read one tenant through L1. */
 interface Lookup {
@@ -45,6 +56,7 @@ export function createCachedTenantStore({
   store,
   cache,
   onChange,
+  isFresh,
   announce,
 }: CachedTenantStoreOptions): CachedTenantStore {
   const flights = new Map<string, Promise<Tenant | undefined>>()
@@ -59,7 +71,11 @@ export function createCachedTenantStore({
   async function read({ read: ask, held, missing }: Lookup): Promise<Tenant | undefined> {
     for (let reads = 1; ; reads++) {
       const since = cache.epoch
+      const start = events.load.hasSubscribers ? performance.now() : 0
       const tenant = await ask()
+      if (events.load.hasSubscribers) {
+        events.load.publish({ milliseconds: performance.now() - start, found: tenant !== undefined })
+      }
       if (tenant !== undefined && note(tenant, since)) return tenant
       if (tenant === undefined) missing(since)
       if (tenant === undefined && cache.epoch === since) return undefined
@@ -87,6 +103,34 @@ export function createCachedTenantStore({
     const flight = flights.get(key) ?? read(lookup).finally(() => flights.delete(key))
     flights.set(key, flight)
     return flight
+  }
+
+  function peek(identifier: string): Tenant | null | undefined {
+    const held = cache.peek(identifier)
+    if (held !== undefined || isFresh?.() !== true) return held
+    const stale = cache.peekStale(identifier)
+    // Whoever asks when it fails is told.
+    if (stale !== undefined) shared(`identifier:${identifier}`, byIdentifier(identifier)).catch(() => {})
+    return stale
+  }
+
+  async function preload(count: number): Promise<void> {
+    let left = count
+    let after: string | undefined
+    const since = cache.epoch
+    const found: Tenant[] = []
+    do {
+      const page = await store.list({
+        status: 'active',
+        limit: Math.min(left, PAGE),
+        ...(after !== undefined && { after }),
+      })
+      found.push(...page.tenants)
+      left -= page.tenants.length
+      after = page.next
+    } while (after !== undefined && left > 0)
+    // The newest last: it is the last to be pushed out.
+    for (const tenant of found.toReversed()) note(tenant, since)
   }
 
   async function write(id: string, work: () => Promise<Tenant>): Promise<Tenant> {
@@ -144,9 +188,10 @@ export function createCachedTenantStore({
   }
 
   return Object.freeze({
-    peek: (identifier: string) => cache.peek(identifier),
+    peek,
+    preload,
     async resolve(identifier: string) {
-      const held = cache.peek(identifier)
+      const held = peek(identifier)
       return held === undefined ? shared(`identifier:${identifier}`, byIdentifier(identifier)) : (held ?? undefined)
     },
     resolveById: async (id: string) => cache.peekById(id) ?? shared(`id:${id}`, byId(id)),

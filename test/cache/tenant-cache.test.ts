@@ -1,4 +1,5 @@
-import { beforeEach, describe, expect, it } from 'vitest'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { createTenantCache } from '../../src/cache/tenant-cache.ts'
 import type { TenantCache } from '../../src/contracts/cache.ts'
 import type { Tenant } from '../../src/contracts/tenant.ts'
@@ -46,7 +47,6 @@ describe('createTenantCache', () => {
       time = 1000 + 60_001
       expect(cache.peekById('1')).toBeUndefined()
       expect(cache.peek('acme')).toBeUndefined()
-      expect(cache.stats().size).toBe(0)
     })
 
     it('are believed anew when the same version is stored again', () => {
@@ -239,6 +239,86 @@ describe('createTenantCache', () => {
       cache.setMissing('acme', slow)
       expect(cache.peek('acme')).toBeUndefined()
     })
+  })
+
+  describe('[W40] raise', () => {
+    it('drops what is older, keeps nothing, and says whether that was news', () => {
+      cache.set(tenant('1', 'acme'), cache.epoch)
+      const since = cache.epoch
+      expect(cache.raise(tenant('1', 'acme', 2), since)).toBe(true)
+      expect(cache.raise(tenant('1', 'acme', 2), since)).toBe(false)
+      expect(cache.peek('acme')).toBeUndefined()
+      expect(cache.set(tenant('1', 'acme'), cache.epoch)).toBe(false)
+      expect(cache.set(tenant('1', 'acme', 2), cache.epoch)).toBe(true)
+      expect(cache.stats().size).toBe(1)
+    })
+
+    it('ends that nobody has the identifier, and refuses a slow read that found nobody', () => {
+      cache.setMissing('acme', cache.epoch)
+      const since = cache.epoch
+      cache.raise(tenant('1', 'acme'), since)
+      expect(cache.peek('acme')).toBeUndefined()
+      cache.setMissing('acme', since)
+      expect(cache.peek('acme')).toBeUndefined()
+    })
+  })
+
+  describe('[W58] what has expired', () => {
+    it('is there for peekStale and for nobody else, until it is purged', () => {
+      const acme = tenant('1', 'acme')
+      cache.set(acme)
+      cache.setMissing('nobody', cache.epoch)
+      time += 60_001
+      expect([cache.peek('acme'), cache.peekById('1'), cache.peekStale('acme')]).toEqual([undefined, undefined, acme])
+      expect(cache.stats().size).toBe(1)
+      cache.purge()
+      expect(cache.peekStale('acme')).toBeUndefined()
+      expect(cache.stats().size).toBe(0)
+    })
+
+    it('is not there for peekStale when it was made to go', () => {
+      for (const drop of [
+        () => cache.forget('1'),
+        () => cache.raise(tenant('1', 'acme', 2), cache.epoch),
+        () => cache.clear(),
+        () => cache.set(tenant('1', 'renamed', 2), cache.epoch),
+      ]) {
+        cache = create()
+        cache.set(tenant('1', 'acme'), cache.epoch)
+        time += 60_001
+        drop()
+        expect(cache.peekStale('acme')).toBeUndefined()
+      }
+    })
+  })
+
+  it('publishes what it does, to who listens', () => {
+    const heard: unknown[] = []
+    const listen = (message: unknown, name: string | symbol) => heard.push([String(name).split(':').at(-1), message])
+    const names = ['hit', 'negative-hit', 'miss', 'stale', 'invalidation'].map(
+      (name) => `fastify-tenancy:cache:${name}`,
+    )
+    for (const name of names) subscribe(name, listen)
+    onTestFinished(() => names.forEach((name) => unsubscribe(name, listen)))
+    cache.peek('acme')
+    cache.set(tenant('1', 'acme'))
+    cache.peek('acme')
+    cache.setMissing('nobody', cache.epoch)
+    cache.peek('nobody')
+    time += 60_001
+    cache.peekStale('acme')
+    cache.raise(tenant('1', 'acme', 2), cache.epoch)
+    cache.forget('1')
+    cache.clear()
+    expect(heard).toEqual([
+      ['miss', { tier: 'l1', identifier: 'acme' }],
+      ['hit', { tier: 'l1', id: '1' }],
+      ['negative-hit', { tier: 'l1', identifier: 'nobody' }],
+      ['stale', { tier: 'l1', id: '1' }],
+      ['invalidation', { tier: 'l1', id: '1' }],
+      ['invalidation', { tier: 'l1', id: '1' }],
+      ['invalidation', { tier: 'l1' }],
+    ])
   })
 
   describe('forget', () => {

@@ -67,8 +67,8 @@ describeWith(['postgres18'], 'the plugin on PostgreSQL', ({ postgres18 }) => {
       },
     )
     await asSuperuser(database, (client) =>
-      client.query(`insert into tenancy.tenants (id, identifier, name, status, strategy, server, namespace, row_key, row_key_canonical, metadata, version)
-        values ('11111111-1111-4111-8111-111111111111', 'halfway', 'x', 'provisioning', 'schema', 'main', 'tprovisioning', '1', '1', '{}', 1) on conflict do nothing`),
+      client.query(`insert into tenancy.tenants (id, identifier, name, status, strategy, server, namespace, row_key, row_key_canonical, metadata, version, name_folded)
+        values ('11111111-1111-4111-8111-111111111111', 'halfway', 'x', 'provisioning', 'schema', 'main', 'tprovisioning', '1', '1', '{}', 1, 'x') on conflict do nothing`),
     )
     const headers = [
       '',

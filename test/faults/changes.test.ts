@@ -208,8 +208,8 @@ describeWith(['postgres18', 'redis'], 'changes across processes', ({ postgres18,
       const { one, name } = await reader({ changeChannel: 'poll' })
       await asSuperuser(database, async (client) => {
         await client.query(
-          `insert into tenancy.tenants (id, identifier, name, status, strategy, server, namespace, row_key, row_key_canonical)
-            select id, 'bulk-' || id, 'x', 'active', 'schema', 'main', 't' || replace(id::text, '-', ''), id, id
+          `insert into tenancy.tenants (id, identifier, name, name_folded, status, strategy, server, namespace, row_key, row_key_canonical)
+            select id, 'bulk-' || id, 'x', 'x', 'active', 'schema', 'main', 't' || replace(id::text, '-', ''), id, id
               from (select gen_random_uuid() as id from generate_series(1, 1600)) ids`,
         )
         await client.query(

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { createTenantCache } from '../../src/cache/tenant-cache.ts'
 import type { TenantCache } from '../../src/contracts/cache.ts'
 import type { TenantStore } from '../../src/contracts/store.ts'
@@ -433,6 +434,97 @@ describe('createCachedTenantStore', () => {
     it('are not there when the store has none', () => {
       const { changes: _, ...without } = primary
       expect(createCachedTenantStore({ store: without, cache })).not.toHaveProperty('changes')
+    })
+  })
+
+  describe('[W58] while changes are heard at once', () => {
+    let time = 0
+    let fresh = true
+    beforeEach(() => {
+      time = 0
+      fresh = true
+      cache = createTenantCache({ maxSize: 100, ttlSeconds: 60, now: () => time })
+      store = createCachedTenantStore({ store: slow.store, cache, isFresh: () => fresh })
+    })
+
+    it('an expired tenant is served while one read renews it', async () => {
+      const tenant = await insertActive()
+      await store.resolve('acme')
+      time += 60_001
+      const release = slow.hold()
+      for (let n = 0; n < 100; n++) expect(store.peek('acme')).toEqual(tenant)
+      expect(await store.resolve('acme')).toEqual(tenant)
+      expect(slow.reads()).toBe(2)
+      await primary.update(tenant.id, { name: 'New' })
+      release()
+      await new Promise(setImmediate)
+      expect(cache.peek('acme')).toEqual(tenant)
+    })
+
+    it('but not when they are not, nor one that was changed, nor when a read fails for ever', async () => {
+      const { id } = await insertActive()
+      await store.resolve('acme')
+      time += 60_001
+      fresh = false
+      expect(store.peek('acme')).toBeUndefined()
+      fresh = true
+      slow.fail('before')
+      expect(store.peek('acme')).toMatchObject({ id })
+      await new Promise(setImmediate)
+      const { position = '' } = (await store.changes?.()) ?? {}
+      await primary.setStatus(id, 'suspended')
+      await store.changes?.(position)
+      expect(store.peek('acme')).toBeUndefined()
+      expect(await store.resolve('acme')).toMatchObject({ status: 'suspended' })
+    })
+
+    it('tells how long a read took', async () => {
+      const heard: unknown[] = []
+      const listen = (message: unknown) => heard.push(message)
+      subscribe('fastify-tenancy:store:load', listen)
+      onTestFinished(() => void unsubscribe('fastify-tenancy:store:load', listen))
+      await store.resolve('acme')
+      await insertActive({ identifier: 'beta' })
+      await store.resolve('beta')
+      const milliseconds = expect.any(Number) as number
+      expect(heard).toEqual([
+        { milliseconds, found: false },
+        { milliseconds, found: true },
+      ])
+    })
+  })
+
+  describe('preload', () => {
+    it('holds the newest active tenants, and no more than asked for', async () => {
+      for (let n = 0; n < 5; n++) {
+        await insertActive({ identifier: `tenant-${n}` })
+        await new Promise((resolve) => setTimeout(resolve, 2))
+      }
+      await primary.insert(newTenant({ identifier: 'halfway' }))
+      await store.preload(3)
+      const held = [0, 1, 2, 3, 4].filter((n) => store.peek(`tenant-${n}`) !== undefined)
+      expect([held, store.peek('halfway')]).toEqual([[2, 3, 4], undefined])
+    })
+
+    it('reads more than one page', async () => {
+      for (let n = 0; n < 1100; n++) await insertActive({ identifier: `tenant-${n}` })
+      cache = createTenantCache({ maxSize: 2000, ttlSeconds: 60 })
+      store = createCachedTenantStore({ store: slow.store, cache })
+      await store.preload(1050)
+      expect(cache.stats().size).toBe(1050)
+      await store.preload(5000)
+      expect(cache.stats().size).toBe(1100)
+    })
+
+    it('puts no tenant back that was changed meanwhile', async () => {
+      const { id } = await insertActive()
+      const release = slow.hold()
+      const loading = store.preload(10)
+      await primary.setStatus(id, 'suspended')
+      await store.changes?.('0')
+      release()
+      await loading
+      expect(store.peek('acme')).toBeUndefined()
     })
   })
 })

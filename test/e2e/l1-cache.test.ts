@@ -1,0 +1,52 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
+import { getTenant, type TenancyOptions } from '../../src/index.ts'
+import type { TestDatabase } from '../servers/database.ts'
+import { describeWith } from '../servers/suite.ts'
+import { as, tenantApp } from '../support/app.ts'
+import { baselineDatabase } from '../support/database.ts'
+
+describeWith(['postgres18'], 'L1', ({ postgres18 }) => {
+  let database: TestDatabase
+  beforeAll(async () => {
+    database = await baselineDatabase(postgres18.url)
+  })
+  afterAll(() => database?.drop())
+
+  const start = async (options: TenancyOptions = {}) => {
+    const app = await tenantApp(database, options)
+    onTestFinished(() => app.close())
+    app.get('/who', async () => getTenant().identifier)
+    await app.ready()
+    return app
+  }
+
+  it('`l1CachePreload` tenants are warm at the start, at most `l1CacheMaxSize`', async () => {
+    const first = await start()
+    for (let n = 0; n < 12; n++) await first.tenancy.register({ identifier: `tenant-${n}` })
+    const sizes = [{}, { l1CachePreload: 3 }, { l1CachePreload: 12, l1CacheMaxSize: 10 }].map(async (options) => {
+      const app = await start(options)
+      const { size } = app.tenancy.getMetrics().cache
+      expect((await app.inject({ url: '/who', headers: as('tenant-11') })).body).toBe('tenant-11')
+      return [size, app.tenancy.getMetrics().cache.misses]
+    })
+    expect(await Promise.all(sizes)).toEqual([
+      [0, 2],
+      [3, 0],
+      [10, 0],
+    ])
+  })
+
+  it('[W58] what has expired is purged without being asked for, until the app is closed', async () => {
+    const app = await start({ l1CacheTtlSeconds: 1 })
+    await app.tenancy.ensure({ identifier: 'acme' })
+    const size = () => app.tenancy.getMetrics().cache.size
+    expect(size()).toBe(1)
+    await sleep(2300)
+    expect(size()).toBe(0)
+    await app.inject({ url: '/who', headers: as('acme') })
+    await app.close()
+    await sleep(2300)
+    expect(size()).toBe(1)
+  })
+})
