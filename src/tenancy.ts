@@ -77,7 +77,10 @@ export interface Tenancy {
   iterate(filter?: TenantFilter): AsyncGenerator<Tenant, void, undefined>
   /** Changes name, identifier or metadata. @throws TENANCY_ERR_TENANT_CONFLICT when `expectedVersion` is stale */
   update(ref: TenantRef, patch: TenantPatch, expectedVersion?: number): Promise<Tenant>
-  /** Stops serving a tenant: at once in this process, also for database handles that are held. */
+  /**
+   * Stops serving a tenant, also for database handles that are held: at once in this process, within a second in all others
+   * that can reach the registry.
+   */
   suspend(ref: TenantRef): Promise<Tenant>
   /** Serves a suspended tenant again. */
   activate(ref: TenantRef): Promise<Tenant>
