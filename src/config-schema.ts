@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import type { KeyManagement } from './contracts/cipher.ts'
+import type { MetadataSchema } from './contracts/metadata-schema.ts'
 import type { TenantStore } from './contracts/store.ts'
 import { type StrategyName, strategyNames, type Tenant } from './contracts/tenant.ts'
 import { adminUrlForms, isAnyUrl, isServerUrl, urlForms, withoutTrailingSlashes } from './database-url.ts'
@@ -402,6 +403,12 @@ export const configSchema = z.object({
     false,
     'Give out secrets that are stored in clear, from before encryption. `reencrypt()` seals them; then set it to false.',
   ),
+  metadataSchema: z.custom<MetadataSchema>(isStandardSchema).optional().register(notes, {
+    kind: 'code',
+    type: 'Standard Schema',
+    range: 'a schema of zod, valibot, ArkType or another that has `~standard`',
+    meaning: "What tenants' metadata must be. Checked by every write of it, and read by `getTenantMetadata()`.",
+  }),
   reservedIdentifiers: list(
     [...defaultReservedIdentifiers],
     (identifier) => parseIdentifier(identifier) !== undefined,
@@ -422,6 +429,17 @@ export const configSchema = z.object({
   defaultTenantStatus: choice(['active', 'suspended'], 'active', 'Status of a new tenant.'),
   closeTimeoutSeconds: seconds(10, 1, 'Longest wait for running work when the app closes.'),
 })
+
+function isStandardSchema(value: unknown): boolean {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
+  const standard: unknown = '~standard' in value ? value['~standard'] : undefined
+  return (
+    typeof standard === 'object' &&
+    standard !== null &&
+    'validate' in standard &&
+    typeof standard.validate === 'function'
+  )
+}
 
 function choice<const T extends readonly [string, ...string[]]>(values: T, fallback: T[number], meaning: string) {
   return z

@@ -9,6 +9,8 @@ export type TenantRef = string | { readonly id: string }
 export interface ContextInstance {
   /** The current tenant's Drizzle database. No I/O. */
   databaseOf(tenant: Tenant): object
+  /** The tenant's metadata as the schema reads it; absent where there is none. No I/O. */
+  metadataOf?(tenant: Tenant): unknown
   /** Loads the tenant anew, checks that it is served, and runs `work` in its context. */
   run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
 }
@@ -123,6 +125,14 @@ export function currentDatabase(): object {
   const context = storage.getStore()
   if (context === undefined) throw tenancyError('TENANCY_ERR_NO_TENANT')
   return context.database
+}
+
+/** The current tenant's metadata, before it gets its type. @throws TENANCY_ERR_NO_TENANT, TENANCY_ERR_METADATA_STORED */
+export function currentMetadata(): unknown {
+  const context = storage.getStore()
+  if (context?.tenant === undefined) throw tenancyError('TENANCY_ERR_NO_TENANT')
+  const { instance, tenant } = context
+  return instance.metadataOf === undefined ? tenant.metadata : instance.metadataOf(tenant)
 }
 
 /**

@@ -64,6 +64,12 @@ const table = {
   ],
   TENANCY_ERR_KMS_UNAVAILABLE: [503, 'The key management service did not give a key.'],
 
+  TENANCY_ERR_METADATA_INVALID: [400, 'The metadata of a tenant would not fit `metadataSchema`, at %s.'],
+  TENANCY_ERR_METADATA_STORED: [
+    500,
+    'The stored metadata of this tenant does not fit `metadataSchema`, at %s. Let the schema take it, or correct it with `app.tenancy.update()`.',
+  ],
+
   TENANCY_ERR_STORE_UNAVAILABLE: [503, 'The tenant store cannot be reached.'],
   TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database cannot be reached.'],
   TENANCY_ERR_POOL_TIMEOUT: [503, 'No database connection became free within %s ms.'],

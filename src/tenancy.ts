@@ -31,9 +31,10 @@ import { type ChangeResult, changeMany } from './lifecycle/change-many.ts'
 import { purgeTenant } from './lifecycle/purge.ts'
 import { type ReencryptReport, reencrypt } from './lifecycle/reencrypt.ts'
 import { createRegistration, type Registration, type RegistrationService } from './lifecycle/registration.ts'
+import { createUpdate } from './lifecycle/update.ts'
 import { verifyTenant } from './lifecycle/verify-tenant.ts'
 import { readMigrations } from './migrations/reader.ts'
-import type { TenantDb } from './register.ts'
+import type { TenantDb, TenantMetadata } from './register.ts'
 import { configuredStore } from './registry.ts'
 import { configuredServers } from './servers.ts'
 import { adoptSharedTables } from './shared-tables.ts'
@@ -44,6 +45,7 @@ import { type CachedTenantStore, createCachedTenantStore } from './tenants/cache
 import { iterateTenants } from './tenants/iterate-tenants.ts'
 import { createEncryptingTenantStore } from './tenants/encrypting-store.ts'
 import { createSecretFields } from './tenants/secret-fields.ts'
+import { createTenantMetadata } from './tenants/tenant-metadata.ts'
 import { disposeAll } from './util/disposal.ts'
 import { assertRegistrable } from './util/identifier.ts'
 
@@ -62,7 +64,7 @@ export interface Tenancy {
    * Makes a tenant with its namespace and all migrations; a failure leaves nothing behind.
    * @throws TENANCY_ERR_TENANT_EXISTS, TENANCY_ERR_TENANT_INVALID, TENANCY_ERR_IDENTIFIER_INVALID,
    * TENANCY_ERR_MIGRATION_FAILED, TENANCY_ERR_MIGRATION_REFUSED, TENANCY_ERR_PROVISION_FAILED,
-   * TENANCY_ERR_STRATEGY_UNSUPPORTED, TENANCY_ERR_SERVER_UNKNOWN
+   * TENANCY_ERR_STRATEGY_UNSUPPORTED, TENANCY_ERR_SERVER_UNKNOWN, TENANCY_ERR_TENANT_LIMIT, TENANCY_ERR_METADATA_INVALID
    */
   register(registration: Registration): Promise<Tenant>
   /** The tenant, registered if it does not exist; pending migrations are applied either way. */
@@ -75,7 +77,12 @@ export interface Tenancy {
   list(options?: ListOptions): Promise<TenantPage>
   /** All tenants that match, newest first, in bounded memory: `for await (const tenant of app.tenancy.iterate())`. */
   iterate(filter?: TenantFilter): AsyncGenerator<Tenant, void, undefined>
-  /** Changes name, identifier or metadata. @throws TENANCY_ERR_TENANT_CONFLICT when `expectedVersion` is stale */
+  /** What `metadataSchema` makes of a tenant's metadata; without one, the metadata. @throws TENANCY_ERR_METADATA_STORED */
+  metadataOf(tenant: Tenant): TenantMetadata
+  /**
+   * Changes name, identifier or metadata.
+   * @throws TENANCY_ERR_TENANT_CONFLICT when `expectedVersion` is stale, TENANCY_ERR_METADATA_INVALID
+   */
   update(ref: TenantRef, patch: TenantPatch, expectedVersion?: number): Promise<Tenant>
   /**
    * Stops serving a tenant, also for database handles that are held: at once in this process, within a second in all others
@@ -123,7 +130,7 @@ export interface Tenancy {
 }
 
 /** A {@link Tenancy} with what the plugin needs of it. */
-export interface TenancyInstance extends Tenancy, ContextInstance {
+export interface TenancyInstance extends Tenancy, Omit<ContextInstance, 'metadataOf'> {
   readonly lookup: Pick<CachedTenantStore, 'peek' | 'resolve'>
   /** Connects, verifies, prepares the registry. Once; a failure may be retried. */
   start(): Promise<void>
@@ -177,6 +184,8 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   const feed = isWrittenElsewhere(config, server)
     ? createChangeFeed({ store, cache, channel, warn: (sentence) => log.warn(sentence) })
     : undefined
+  const metadata = createTenantMetadata({ schema: config.metadataSchema, secretPrefix: config.encryptedPrefix })
+  const update = createUpdate({ store, metadata })
   const handles = createLru<object>({ max: config.l1CacheMaxSize })
   const factory = (config.drizzle as DrizzleFactory | undefined) ?? ((client) => server.drizzle(client) as object)
   const databases: TenantDatabases = createTenantDatabases({ server, strategy, factory, handles, revoked })
@@ -203,6 +212,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       server,
       migrations,
       reserved,
+      metadata,
       initialStatus: config.defaultTenantStatus,
     })
     if (closed) throw tenancyError('TENANCY_ERR_CLOSED')
@@ -258,7 +268,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     },
     async update(ref: TenantRef, patch: TenantPatch, expectedVersion?: number) {
       if (patch.identifier !== undefined) assertRegistrable(patch.identifier, new Set(config.reservedIdentifiers))
-      return store.update(await idOf(ref), patch, expectedVersion)
+      return update(await idOf(ref), patch, expectedVersion)
     },
     suspend: moveTo('suspended'),
     activate: moveTo('active'),
@@ -294,6 +304,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     lookup: store,
     start,
     databaseOf: databases.of,
+    metadataOf: (tenant: Tenant) => metadata.of(tenant) as TenantMetadata,
     transactionOf: databases.transactionOf,
     async close() {
       closed = true

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import { configReference, parseConfig, type TenancyConfig } from '../src/config.ts'
 import { isTenancyError } from '../src/errors.ts'
 import { defaultReservedIdentifiers } from '../src/util/identifier.ts'
@@ -203,6 +204,7 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   ],
   schema: [['./schema.js', null], []],
   tenantStore: [[() => {}, null], []],
+  metadataSchema: [[{}, null, () => {}, { '~standard': { validate: true } }], []],
   databaseUrl: [
     [
       '',
@@ -237,7 +239,7 @@ function nameOf(option: string): string {
 
 describe('every option', () => {
   const functions = ['resolver', 'authorize', 'drizzle', 'chooseStrategy', 'chooseServer']
-  const code = [...functions, 'schema', 'tenantStore', 'encryptionKms']
+  const code = [...functions, 'schema', 'tenantStore', 'encryptionKms', 'metadataSchema']
   const urls = ['databaseUrl', 'adminDatabaseUrl', 'redisUrl']
   /** The values of these have a test of their own: test/config-servers.test.ts, test/config-encryption.test.ts. */
   const elsewhere = ['servers', 'encryptionKey', 'encryptionOldKeys', 'encryptionPassphrase']
@@ -280,7 +282,8 @@ describe('every option', () => {
       chooseServer: { servers: { eu: { databaseUrl: 'postgres://app@eu/saas' } } },
       encryptionKms: { enableEncryption: true },
     }
-    const given = functions.includes(option) ? resolver : option === 'encryptionKms' ? kms : {}
+    const objects: Record<string, object> = { encryptionKms: kms, metadataSchema: z.object({}) }
+    const given = functions.includes(option) ? resolver : (objects[option] ?? {})
     expect(parse({ [option]: given, ...extra[option as keyof typeof extra] })).toHaveProperty([option], given)
     expect(parse({})).not.toHaveProperty([option])
     const variable = `TENANCY_${option.replace(/[A-Z]/g, '_$&').toUpperCase()}`

@@ -6,6 +6,8 @@ import type { TenantStore } from '../contracts/store.ts'
 import type { StrategyName, Tenant } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 import { migrateNamespace } from '../migrations/runner.ts'
+import { checkMetadata } from '../tenants/tenant-input.ts'
+import type { TenantMetadata } from '../tenants/tenant-metadata.ts'
 import { closest } from '../util/env.ts'
 import { assertRegistrable, quoteReceived } from '../util/identifier.ts'
 
@@ -38,6 +40,7 @@ export interface RegistrationOptions {
   readonly server: DatabaseServer
   readonly migrations: readonly Migration[]
   readonly reserved: ReadonlySet<string>
+  readonly metadata: Pick<TenantMetadata, 'check'>
   readonly initialStatus: 'active' | 'suspended'
 }
 
@@ -60,6 +63,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
     const { identifier, name = identifier, metadata = {}, strategy: asked, server, rowKey } = registration
     assertFields(registration)
     assertRegistrable(identifier, reserved)
+    options.metadata.check(checkMetadata(metadata))
     const id = randomUUID()
     const tenant = await store.insert({
       id,

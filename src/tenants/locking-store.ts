@@ -11,7 +11,15 @@ import { readChanges } from './change-position.ts'
 import { encodeCursor, type PageQuery, readPage } from './page-cursor.ts'
 import { isRetryable, storeError } from './store-errors.ts'
 import type { StoreLimits } from './store-limits.ts'
-import { type CheckedPatch, checkNewTenant, checkPatch, chunksOfIds, inOrderOf, isTenantId } from './tenant-input.ts'
+import {
+  type CheckedPatch,
+  checkNewTenant,
+  checkPatch,
+  chunksOfIds,
+  inOrderOf,
+  isTenantId,
+  merged,
+} from './tenant-input.ts'
 
 /** What a registry on one kind of database needs to know of it. */
 export interface RegistryTable {
@@ -222,8 +230,7 @@ function conditionsOf({ status, search, after }: Omit<PageQuery, 'limit'>): { te
 function valuesOf({ metadata }: Tenant, { metadata: change, ...columns }: CheckedPatch): Record<string, string> {
   const patch = { ...columns, ...(columns.name !== undefined && { name_folded: foldText(columns.name) }) }
   if (change === undefined) return patch
-  const merged = Object.entries({ ...metadata, ...change.set }).filter(([key]) => !change.remove.includes(key))
-  return { ...patch, metadata: JSON.stringify(Object.fromEntries(merged)) }
+  return { ...patch, metadata: JSON.stringify(merged(metadata, { metadata: change })) }
 }
 
 function toTenant(row: Row): Tenant {

@@ -7,7 +7,7 @@ import { canonicalRowKey } from '../util/row-key.ts'
 import { readChanges } from './change-position.ts'
 import { encodeCursor, type PagePosition, readPage } from './page-cursor.ts'
 import type { StoreLimits } from './store-limits.ts'
-import { type CheckedPatch, checkNewTenant, checkPatch } from './tenant-input.ts'
+import { type CheckedPatch, checkNewTenant, checkPatch, merged } from './tenant-input.ts'
 
 /**
  * A registry in this process's memory, gone with it: for tests and demos. Each method does its work in one synchronous
@@ -115,9 +115,7 @@ export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY 
 }
 
 function patched(tenant: Tenant, { metadata, ...patch }: CheckedPatch): Partial<Tenant> {
-  if (metadata === undefined) return patch
-  const merged = Object.entries({ ...tenant.metadata, ...metadata.set })
-  return { ...patch, metadata: Object.fromEntries(merged.filter(([key]) => !metadata.remove.includes(key))) }
+  return metadata === undefined ? patch : { ...patch, metadata: merged(tenant.metadata, { metadata }) }
 }
 
 const holds = (part: string) => (text: string) => text.includes(part)

@@ -82,6 +82,21 @@ export function checkPatch({ identifier, name, metadata }: TenantPatch): Checked
   }
 }
 
+/**
+ * What `metadata` is after this patch, as every store merges it.
+ * @throws TENANCY_ERR_TENANT_INVALID, TENANCY_ERR_IDENTIFIER_INVALID
+ */
+export function mergeMetadata(metadata: Tenant['metadata'], patch: TenantPatch): Tenant['metadata'] {
+  return merged(metadata, checkPatch(patch))
+}
+
+/** The same for a patch that is checked. */
+export function merged(metadata: Tenant['metadata'], { metadata: change }: CheckedPatch): Tenant['metadata'] {
+  if (change === undefined) return metadata
+  const entries = Object.entries({ ...metadata, ...change.set })
+  return Object.fromEntries(entries.filter(([key]) => !change.remove.includes(key)))
+}
+
 /** The error of a tenant that no store takes; `reason` is a sentence. */
 export function invalid(reason: string, cause?: unknown): TenancyError {
   return tenancyError('TENANCY_ERR_TENANT_INVALID', [reason], cause)
@@ -98,7 +113,11 @@ function checkName(name: unknown): string {
   return name
 }
 
-function checkMetadata(metadata: unknown): Record<string, unknown> {
+/**
+ * A copy of `metadata` as it will be stored.
+ * @throws TENANCY_ERR_TENANT_INVALID
+ */
+export function checkMetadata(metadata: unknown): Record<string, unknown> {
   const text = toJson(metadata)
   const copy: unknown = text === undefined ? undefined : JSON.parse(text)
   if (typeof copy !== 'object' || copy === null || Array.isArray(copy)) {

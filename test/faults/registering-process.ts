@@ -55,5 +55,6 @@ await createRegistration({
   strategy: namespaceStrategy('schema'),
   migrations: await readMigrations(MIGRATIONS),
   reserved: new Set(),
+  metadata: { check() {} },
   initialStatus: 'active',
 }).register({ identifier: TENANT })

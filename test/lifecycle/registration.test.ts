@@ -237,7 +237,15 @@ describeWith(['postgres18'], 'registration', ({ postgres18 }) => {
     const inner = createDrizzlePostgresTenantStore({ admin: server.admin, drizzle: server.drizzle })
     const store: TenantStore = { ...inner, initialize: async () => opened.then(() => inner.initialize()) }
     const make = (on: TenantStore, strategy = namespaceStrategy('schema')): RegistrationService =>
-      createRegistration({ store: on, strategy, server, migrations: [], reserved: new Set(), initialStatus: 'active' })
+      createRegistration({
+        store: on,
+        strategy,
+        server,
+        migrations: [],
+        reserved: new Set(),
+        metadata: { check() {} },
+        initialStatus: 'active',
+      })
     return { store, make, server }
   }
 })

@@ -89,15 +89,24 @@ export const options: TenancyOptions = { drizzle: (client) => drizzle({ client, 
 
 const app = `
 import Fastify from 'fastify'
-import tenancy, { getTenantDb } from 'fastify-tenancy'
+import tenancy, { getTenantDb, getTenantMetadata } from 'fastify-tenancy'
+import { z } from 'zod'
 import { type Db, options } from './database.js'
 import { memos, orders } from './schema.js'
 
 declare module 'fastify-tenancy' {
-  interface Register { db: Db }
+  interface Register { db: Db; metadata: z.infer<typeof metadataSchema> }
 }
 ${equal}
+const metadataSchema = z.object({ plan: z.enum(['free', 'pro']).default('free'), seats: z.number().optional() })
 const app = Fastify()
+await app.register(tenancy, { ...options, metadataSchema })
+holds<Equal<ReturnType<typeof getTenantMetadata>['plan'], 'free' | 'pro'>>()
+holds<Equal<ReturnType<typeof app.tenancy.metadataOf>['seats'], number | undefined>>()
+// @ts-expect-error no such key
+getTenantMetadata().price
+// @ts-expect-error no schema
+await app.register(tenancy, { ...options, metadataSchema: { parse: () => ({}) } })
 await app.register(tenancy, options)
 await app.register(tenancy, { ...options, databaseUrl: 'postgres://app@localhost/saas' })
 
@@ -134,11 +143,12 @@ export { count }
 
 const unregistered = `
 import type { FastifyRequest } from 'fastify'
-import tenancy, { getTenantDb, type Tenancy, type TenantDb } from 'fastify-tenancy'
+import tenancy, { getTenantDb, getTenantMetadata, type Tenancy, type TenantDb } from 'fastify-tenancy'
 ${equal}
 export const types = [
   holds<Equal<TenantDb, unknown>>(),
   holds<Equal<ReturnType<typeof getTenantDb>, unknown>>(),
+  holds<Equal<ReturnType<typeof getTenantMetadata>, Readonly<Record<string, unknown>>>>(),
   holds<Equal<FastifyRequest['tenantDb'], unknown>>(),
   holds<Equal<Awaited<ReturnType<Tenancy['adminDb']>>, unknown>>(),
 ]
