@@ -168,8 +168,9 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
   const channel = configuredChannel(config, server)
   const secrets = createSecretFields(configuredCipher(config), config.encryptedPrefix)
+  const registry = createEncryptingTenantStore({ store: configuredStore(config, server), secrets })
   const store = createCachedTenantStore({
-    store: createEncryptingTenantStore({ store: configuredStore(config, server), secrets }),
+    store: registry,
     cache,
     announce: channel?.announce,
     isFresh: () => feed?.healthy === true,
@@ -185,7 +186,8 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     ? createChangeFeed({ store, cache, channel, warn: (sentence) => log.warn(sentence) })
     : undefined
   const metadata = createTenantMetadata({ schema: config.metadataSchema, secretPrefix: config.encryptedPrefix })
-  const update = createUpdate({ store, metadata })
+  // What is merged with is checked again by its version: it need not be the latest, and a busy tenant's always is not.
+  const update = createUpdate({ store: { getById: registry.getById, update: store.update }, metadata })
   const handles = createLru<object>({ max: config.l1CacheMaxSize })
   const factory = (config.drizzle as DrizzleFactory | undefined) ?? ((client) => server.drizzle(client) as object)
   const databases: TenantDatabases = createTenantDatabases({ server, strategy, factory, handles, revoked })
@@ -236,7 +238,8 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   const idOf = async (ref: TenantRef): Promise<string> => {
     await start()
     if (typeof ref !== 'string') return ref.id
-    const tenant = await store.getByIdentifier(ref)
+    // An id never changes, so it does not matter whether others write meanwhile; a suspension must not fail for that.
+    const tenant = await registry.getByIdentifier(ref)
     if (tenant === undefined) throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
     return tenant.id
   }

@@ -80,7 +80,8 @@ export function createCachedTenantStore({
       if (tenant === undefined) missing(since)
       if (tenant === undefined && cache.epoch === since) return undefined
       const newer = held()
-      if (newer !== undefined) return newer ?? undefined
+      // That there is none may be older than the tenant that was just read.
+      if (newer !== undefined && (newer !== null || tenant === undefined)) return newer ?? undefined
       if (reads < MAX_READS) continue
       if (tenant === undefined) return undefined
       throw tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')

@@ -81,6 +81,17 @@ describe('createCachedTenantStore', () => {
     expect(changes).toEqual([suspended])
   })
 
+  it('does not take an older "nobody" for news of a tenant that was just read and could not be kept', async () => {
+    expect(await store.resolve('acme')).toBeUndefined()
+    const acme = await insertActive()
+    const release = slow.hold()
+    const reading = store.getByIdentifier('acme')
+    // Another process says that it has changed this tenant.
+    cache.forget(acme.id)
+    release()
+    expect(await reading).toEqual(acme)
+  })
+
   it('[W60] does not let a slow read of many put an old tenant back', async () => {
     const acme = await insertActive()
     await store.resolve('acme')
