@@ -13,7 +13,7 @@ export interface SecretFields {
    * @throws TENANCY_ERR_TENANT_INVALID for what is no JSON object, and for such a secret at a key without the mark
    */
   seal(metadata: unknown, tenantId: string): Promise<Record<string, unknown>>
-  /** The tenant with every marked value as a {@link TenantSecret}. Nothing is opened. */
+  /** The tenant with every marked value as a {@link TenantSecret}. Nothing is opened; a hidden one stays as it is. */
   hide(tenant: Tenant): Tenant
 }
 
@@ -62,8 +62,9 @@ export function createSecretFields(cipher: Cipher, prefix: string): SecretFields
   function hide(tenant: Tenant): Tenant {
     const secrets: Slot[] = []
     eachSlot(tenant.metadata, (slot) => {
-      if (isMarked(slot)) secrets.push(slot)
-      return !isMarked(slot)
+      const isHidden = isTenantSecret(slot.value)
+      if (isMarked(slot) && !isHidden) secrets.push(slot)
+      return !isMarked(slot) && !isHidden
     })
     // Most tenants have none, and are given as they are.
     if (secrets.length === 0) return tenant
@@ -160,7 +161,7 @@ function put(holder: Node, key: string, value: unknown): void {
 }
 
 function isNode(value: unknown): value is Node {
-  return typeof value === 'object' && value !== null && !(value instanceof Revealed)
+  return typeof value === 'object' && value !== null && !(value instanceof Revealed) && !isTenantSecret(value)
 }
 
 function notAnObject() {

@@ -6,7 +6,7 @@ import { createEncryptingTenantStore } from '../../src/tenants/encrypting-store.
 import { createSecretFields } from '../../src/tenants/secret-fields.ts'
 import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
 import { isTenantSecret } from '../../src/tenants/tenant-secret.ts'
-import { newKey } from '../conformance/secrets.ts'
+import { newKey, opened } from '../conformance/secrets.ts'
 import { newTenant } from '../conformance/store.ts'
 
 const SECRET = 'p@ss-of-acme'
@@ -82,6 +82,14 @@ describe('[W34] createEncryptingTenantStore', () => {
     expect(
       createEncryptingTenantStore({ store: less, secrets: createSecretFields(cipher, '_enc_') }),
     ).not.toHaveProperty('changes')
+  })
+
+  it('hides once: what is hidden stays as it is', async () => {
+    const fields = createSecretFields(createCipher({ current: newKey('k1'), allowPlaintext: true }), '_enc_')
+    const once = fields.hide({ ...tenant, metadata: await fields.seal(metadata, tenant.id) })
+    expect(fields.hide(once)).toBe(once)
+    const more = fields.hide({ ...once, metadata: { ...once.metadata, _enc_more: 'clear' } })
+    expect(await opened(more.metadata)).toEqual({ ...metadata, _enc_more: 'clear' })
   })
 
   it('gives a tenant without secrets as the store gave it', async () => {
