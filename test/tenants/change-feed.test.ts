@@ -77,13 +77,13 @@ describe('createChangeFeed', () => {
     const { feed } = await start(channel)
     expect(feed.healthy).toBe(false)
     set(true)
-    await sleep(50)
+    await sleep(150)
     expect(feed.healthy).toBe(true)
     const before = looks
     await sleep(1200)
     expect(looks).toBe(before)
     set(false)
-    await sleep(50)
+    await sleep(150)
     expect([looks, feed.healthy]).toEqual([before + 1, false])
     feed.close()
     await sleep(900)
@@ -95,7 +95,7 @@ describe('createChangeFeed', () => {
     const { id } = await active()
     const { cached } = await start(channel)
     set(true)
-    await sleep(50)
+    await sleep(150)
     await cached.resolve('acme')
     const before = looks
     say('not an id')
@@ -111,7 +111,7 @@ describe('createChangeFeed', () => {
     const { id } = await active()
     const { cached } = await start(channel)
     set(true)
-    await sleep(50)
+    await sleep(150)
     let open = () => {}
     gate = new Promise((resolve) => (open = resolve))
     const before = looks
