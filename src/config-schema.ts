@@ -256,6 +256,11 @@ export const configSchema = z.object({
         'Under `database` on SQLite, folder of the files of the tenants. Default: the path of `databaseUrl` and `.tenants`.',
     }),
   databaseEcho: flag(false, 'Log statements, without their parameters, at debug level.'),
+  cacheEnabled: flag(
+    false,
+    'Share tenants between processes in Redis (`redisUrl`), so that each is read from the registry about once. See docs/cache.md.',
+  ),
+  cacheTtl: seconds(3600, 1, 'How long a tenant in Redis is believed after it was read from the registry.'),
   l1CacheMaxSize: integer(1000, 10, 100_000, 'Tenants remembered per process.'),
   l1CacheTtlSeconds: seconds(60, 1, 'How long a tenant is remembered.'),
   l1CachePreload: integer(

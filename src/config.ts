@@ -93,6 +93,16 @@ const rules: readonly Rule[] = [
     problem: ({ servers, databaseUrl }) => databaseUrl && serverProblems(databaseUrl, servers),
   },
   {
+    about: ['cacheEnabled', 'redisUrl', 'databaseUrl'],
+    problem: ({ cacheEnabled, redisUrl, databaseUrl }) => {
+      if (!cacheEnabled) return undefined
+      if (redisUrl === undefined) return `got true. Set ${label('redisUrl')} too, or set it to false.`
+      return databaseUrl !== undefined && ['pglite', 'sqlite'].includes(databaseKind(databaseUrl.reveal()))
+        ? `got true, but ${label('databaseUrl')} is a database of one machine: its tenants are not to be shared. Set it to false.`
+        : undefined
+    },
+  },
+  {
     about: ['chooseServer', 'servers'],
     problem: ({ servers, chooseServer }) =>
       chooseServer !== undefined && Object.keys(servers).length === 0

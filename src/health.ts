@@ -1,4 +1,5 @@
 import type { DatabaseServer } from './contracts/dialect.ts'
+import type { SharedTenantCache } from './contracts/shared-cache.ts'
 import { findTenancyError, tenancyError, type TenancyErrorCode } from './errors.ts'
 import { inTime } from './util/in-time.ts'
 
@@ -21,6 +22,8 @@ export interface Health {
     readonly store: HealthCheck
     /** The servers beside `main`, by name. */
     readonly servers: Readonly<Record<string, HealthCheck>>
+    /** Redis, where it is configured for the tenant cache. Nothing else depends on it. */
+    readonly sharedCache?: Pick<HealthCheck, 'ok'>
   }
 }
 
@@ -42,10 +45,11 @@ export interface Dependencies {
   readonly database: Pingable
   readonly store: Pingable
   readonly servers: ReadonlyMap<string, Pingable>
+  readonly sharedCache?: Pick<SharedTenantCache, 'stats'> | undefined
 }
 
 /** Asks everything at once. Never throws. */
-export async function healthOf({ start, database, store, servers }: Dependencies): Promise<Health> {
+export async function healthOf({ start, database, store, servers, sharedCache }: Dependencies): Promise<Health> {
   const ask = async (ping: Pingable['ping']): Promise<HealthCheck> => {
     try {
       await start()
@@ -62,6 +66,11 @@ export async function healthOf({ start, database, store, servers }: Dependencies
   return {
     ok: main.ok && registry.ok,
     degraded: others.some(([, { ok }]) => !ok),
-    checks: { database: main, store: registry, servers: Object.fromEntries(others) },
+    checks: {
+      database: main,
+      store: registry,
+      servers: Object.fromEntries(others),
+      ...(sharedCache && { sharedCache: { ok: sharedCache.stats().state === 'on' } }),
+    },
   }
 }

@@ -14,6 +14,7 @@ import {
   type TenantRef,
 } from './context.ts'
 import type { CacheStats } from './contracts/cache.ts'
+import type { SharedCacheStats } from './contracts/shared-cache.ts'
 import type { DestroyReport, PoolStats } from './contracts/dialect.ts'
 import type { ListOptions, TenantFilter, TenantPage } from './contracts/store.ts'
 import type { Tenant, TenantPatch, TenantStatus } from './contracts/tenant.ts'
@@ -37,6 +38,7 @@ import { readMigrations } from './migrations/reader.ts'
 import type { TenantDb, TenantMetadata } from './register.ts'
 import { configuredStore } from './registry.ts'
 import { configuredServers } from './servers.ts'
+import { configuredSharedCache } from './shared-cache.ts'
 import { adoptSharedTables } from './shared-tables.ts'
 import { adoptTables } from './sql/adopt.ts'
 import { configuredStrategy } from './strategy.ts'
@@ -52,6 +54,8 @@ import { assertRegistrable } from './util/identifier.ts'
 /** Counters since the start and sizes now. */
 export interface Metrics {
   readonly cache: CacheStats
+  /** Redis, where it is configured for the tenant cache. */
+  readonly sharedCache?: SharedCacheStats
   /** Pools of `main` by their own names, those of another server as `<server>.<pool>`. */
   readonly pools: Readonly<Record<string, PoolStats>>
   /** Tenants whose database object is held. */
@@ -168,10 +172,13 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
   const channel = configuredChannel(config, server)
   const secrets = createSecretFields(configuredCipher(config), config.encryptedPrefix)
-  const registry = createEncryptingTenantStore({ store: configuredStore(config, server), secrets })
+  const sealed = configuredStore(config, server)
+  const registry = createEncryptingTenantStore({ store: sealed, secrets })
+  const shared = configuredSharedCache(config, log)
   const store = createCachedTenantStore({
     store: registry,
     cache,
+    l2: shared && { shared, store: sealed, unseal: secrets.hide },
     announce: channel?.announce,
     isFresh: () => feed?.healthy === true,
     onChange(tenant) {
@@ -204,6 +211,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     for (const warning of await server.open()) log.warn(warning)
     await store.initialize()
     // Outside of the tenant that may have asked for the start: timers and sockets keep the context they were made in.
+    await enterContext(undefined, () => shared?.open())
     await enterContext(undefined, () => feed?.start())
     if (config.l1CachePreload > 0) await store.preload(Math.min(config.l1CachePreload, config.l1CacheMaxSize))
     const migrations = config.migrations === undefined ? [] : await readMigrations(config.migrations)
@@ -301,8 +309,13 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       await start()
       return databases.admin() as TenantDb
     },
-    health: () => healthOf({ start, database: server, store, servers: server.others }),
-    getMetrics: () => ({ cache: cache.stats(), pools: server.stats(), databases: handles.size }),
+    health: () => healthOf({ start, database: server, store, servers: server.others, sharedCache: shared }),
+    getMetrics: () => ({
+      cache: cache.stats(),
+      ...(shared && { sharedCache: shared.stats() }),
+      pools: server.stats(),
+      databases: handles.size,
+    }),
 
     lookup: store,
     start,
@@ -316,6 +329,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       clearInterval(purging)
       const parts = [
         { name: 'tenant store', close: () => store.close() },
+        ...(shared ? [{ name: 'tenant cache', close: () => shared.close() }] : []),
         { name: 'database', close: () => server.close() },
       ]
       for (const { name, error } of await disposeAll(parts, config.closeTimeoutSeconds * 1000)) {

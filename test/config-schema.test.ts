@@ -68,6 +68,8 @@ const scalars: Record<string, [fallback: unknown, ...[code: unknown, text: strin
   databaseTemplate: ['template0', ['saas_template', 'saas_template', 'saas_template']],
   tenantFolder: [undefined, ['./tenants', './tenants', './tenants']],
   databaseEcho: [false, [true, 'Yes', true], [false, '0', false]],
+  cacheEnabled: [false, [true, 'on', true], [false, 'no', false]],
+  cacheTtl: [3600, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
   l1CacheMaxSize: [1000, [10, '10', 10], [100_000, '100000', 100_000]],
   l1CacheTtlSeconds: [60, [1, '1', 1], [LONGEST, `${LONGEST}`, LONGEST]],
   redisKeyPrefix: [
@@ -152,6 +154,8 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
   databaseTemplate: [['', 'a\0b', 'é'.repeat(32), 1], ['é'.repeat(32)]],
   tenantFolder: [['', 'a\0b', 1], []],
   databaseEcho: [['yes', 0], ['2']],
+  cacheEnabled: [['true', 1], ['perhaps']],
+  cacheTtl: [[0, LONGEST + 1], ['0']],
   l1CacheMaxSize: [
     [9, 100_001],
     ['9', '100001'],
@@ -226,6 +230,7 @@ const refused: Record<string, [code: unknown[], texts: string[]]> = {
 const companions: Record<string, object> = {
   enableEncryption: { encryptionKey },
   allowPlaintext: { enableEncryption: true, encryptionKey },
+  cacheEnabled: { redisUrl: 'redis://cache' },
   domainSuffix: {},
   sharedTables: { sharedMigrations: './shared' },
   sharedWritable: { sharedTables: ['tags'], sharedMigrations: './shared' },

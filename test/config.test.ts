@@ -146,6 +146,17 @@ describe('rules between options', () => {
     expect(parse({ maxTenants: 5 }).maxTenants).toBe(5)
   })
 
+  test('a shared cache needs a Redis, and a database that processes share', () => {
+    const lead = '- cacheEnabled (TENANCY_CACHE_ENABLED): got true'
+    expect(refusal({ databaseUrl: URL, cacheEnabled: true })).toContain(`${lead}. Set redisUrl (TENANCY_REDIS_URL)`)
+    const enabled = { cacheEnabled: true, redisUrl: 'redis://cache' }
+    expect(parse({ databaseUrl: URL, ...enabled }).cacheEnabled).toBe(true)
+    for (const databaseUrl of ['pglite:memory', 'pglite:./data', 'file:./app.db']) {
+      expect(refusal({ databaseUrl, ...enabled })).toContain(`${lead}, but databaseUrl (TENANCY_DATABASE_URL)`)
+      expect(parse({ databaseUrl, redisUrl: 'redis://cache' }).cacheEnabled).toBe(false)
+    }
+  })
+
   test('a hybrid has two strategies', () => {
     const hybrid = { databaseUrl: URL, isolationStrategy: 'hybrid' }
     expect(refusal({ ...hybrid, premiumIsolationStrategy: 'rls' })).toContain('premiumIsolationStrategy')

@@ -7,6 +7,10 @@ export interface RedisClient {
   on(event: 'message', listener: (channel: string, message: string) => void): unknown
   /** `ready`: commands are taken, again after each reconnect. `close`: a connection is lost. */
   on(event: 'ready' | 'close', listener: () => void): unknown
+  /** Why a connection could not be made, or was lost. */
+  on(event: 'error', listener: (error: unknown) => void): unknown
+  /** Only of a cluster: a client for each of its masters. */
+  nodes?(role: 'master'): readonly RedisClient[]
   /** `ready` while commands are taken. */
   readonly status: string
   /** Starts to connect, and to reconnect for ever. Rejects when the first attempt fails; the others go on. May take long. */

@@ -4,11 +4,20 @@ import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts
 import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 import { events } from '../events.ts'
+import {
+  createSharedReads,
+  createStoreReads,
+  type Reading,
+  type SharedReadsOptions,
+  type TenantSource,
+} from './shared-reads.ts'
 
 /** What {@link createCachedTenantStore} takes. */
 export interface CachedTenantStoreOptions {
   readonly store: TenantStore
   readonly cache: TenantCache
+  /** What other processes share, between the store and L1. Default: nothing. */
+  readonly l2?: Omit<SharedReadsOptions, 'epoch'> | undefined
   /**
    * Called when a version becomes known that L1 does not hold, by a write or a read, before the caller has it. It can
    * come again for a version that L1 had to forget. Must not throw.
@@ -43,23 +52,21 @@ const PAGE = 1000
 
 /** How to read one tenant through L1. */
 interface Lookup {
-  readonly read: () => Promise<Tenant | undefined>
+  readonly read: (again: boolean) => Promise<Reading>
   readonly held: () => Tenant | null | undefined
   readonly missing: (since: number) => void
 }
 
 /**
- * Puts L1 in front of a store. Every write goes to the store, then to L1. A read that a write has overtaken is neither
- * kept nor given to anyone: it is repeated. When it is unknown whether a write took place, L1 forgets the tenant.
+ * Puts L1, and L2 behind it, in front of a store. Every write goes to the store, then to L1, then to L2: L1 takes effect
+ * at once, and what it knows refuses what L2 may still say. A read that a write has overtaken is neither kept nor given to
+ * anyone: it is repeated. When it is unknown whether a write took place, both forget the tenant.
  */
-export function createCachedTenantStore({
-  store,
-  cache,
-  onChange,
-  isFresh,
-  announce,
-}: CachedTenantStoreOptions): CachedTenantStore {
+export function createCachedTenantStore(options: CachedTenantStoreOptions): CachedTenantStore {
+  const { store, cache, l2, onChange, isFresh, announce } = options
   const flights = new Map<string, Promise<Tenant | undefined>>()
+  const registry = createStoreReads(store, () => cache.epoch)
+  const nearest = l2 === undefined ? registry : createSharedReads({ ...l2, epoch: () => cache.epoch })
 
   function note(tenant: Tenant, since: number): boolean {
     const before = cache.peekById(tenant.id)
@@ -70,9 +77,8 @@ export function createCachedTenantStore({
 
   async function read({ read: ask, held, missing }: Lookup): Promise<Tenant | undefined> {
     for (let reads = 1; ; reads++) {
-      const since = cache.epoch
       const start = events.load.hasSubscribers ? performance.now() : 0
-      const tenant = await ask()
+      const { tenant, since } = await ask(reads > 1)
       if (events.load.hasSubscribers) {
         events.load.publish({ milliseconds: performance.now() - start, found: tenant !== undefined })
       }
@@ -88,14 +94,14 @@ export function createCachedTenantStore({
     }
   }
 
-  const byIdentifier = (identifier: string): Lookup => ({
-    read: () => store.getByIdentifier(identifier),
+  const byIdentifier = (identifier: string, source: TenantSource): Lookup => ({
+    read: (again) => source.byIdentifier(identifier, again),
     held: () => cache.peek(identifier),
     missing: (since) => cache.setMissing(identifier, since),
   })
 
-  const byId = (id: string): Lookup => ({
-    read: () => store.getById(id),
+  const byId = (id: string, source: TenantSource): Lookup => ({
+    read: (again) => source.byId(id, again),
     held: () => cache.peekById(id),
     missing: () => undefined,
   })
@@ -111,7 +117,7 @@ export function createCachedTenantStore({
     if (held !== undefined || isFresh?.() !== true) return held
     const stale = cache.peekStale(identifier)
     // Whoever asks when it fails is told.
-    if (stale !== undefined) shared(`identifier:${identifier}`, byIdentifier(identifier)).catch(() => {})
+    if (stale !== undefined) shared(`identifier:${identifier}`, byIdentifier(identifier, nearest)).catch(() => {})
     return stale
   }
 
@@ -134,27 +140,33 @@ export function createCachedTenantStore({
     for (const tenant of found.toReversed()) note(tenant, since)
   }
 
+  async function forget(id: string): Promise<void> {
+    cache.forget(id)
+    await l2?.shared.tell(id)
+  }
+
   async function write(id: string, work: () => Promise<Tenant>): Promise<Tenant> {
     const since = cache.epoch
     // Before as well: who dies between the commit and the next message must have warned the others.
     announce?.(id)
     const tenant = await work()
-      .catch((error: unknown) => {
-        if (!isRefusal(error)) cache.forget(id)
+      .catch(async (error: unknown) => {
+        if (!isRefusal(error)) await forget(id)
         throw error
       })
       .finally(() => announce?.(id))
     const before = cache.peekById(id)
     if (!note(tenant, since) && before === undefined) onChange?.(tenant)
+    await l2?.shared.tell(id, tenant.version)
     return tenant
   }
 
   async function discard(id: string): Promise<boolean> {
-    const gone = await store.discard(id).catch((error: unknown) => {
-      cache.forget(id)
+    const gone = await store.discard(id).catch(async (error: unknown) => {
+      await forget(id)
       throw error
     })
-    if (gone) cache.forget(id)
+    if (gone) await forget(id)
     return gone
   }
 
@@ -177,7 +189,11 @@ export function createCachedTenantStore({
     const read: RegistryChanges = await of.changes(after)
     if (read.reset) cache.clear()
     // Nothing is kept: what changed elsewhere must not push out what is used here.
-    for (const tenant of read.tenants) if (cache.raise(tenant, since)) onChange?.(tenant)
+    const news = read.tenants.filter((tenant) => cache.raise(tenant, since))
+    for (const tenant of news) onChange?.(tenant)
+    // Who made the change may not have reached Redis. L1 knows already, so nobody waits for it.
+    if (read.reset) void l2?.shared.clear()
+    else for (const { id, version } of news) void l2?.shared.tell(id, version)
     return read
   }
 
@@ -193,12 +209,14 @@ export function createCachedTenantStore({
     preload,
     async resolve(identifier: string) {
       const held = peek(identifier)
-      return held === undefined ? shared(`identifier:${identifier}`, byIdentifier(identifier)) : (held ?? undefined)
+      return held === undefined
+        ? shared(`identifier:${identifier}`, byIdentifier(identifier, nearest))
+        : (held ?? undefined)
     },
-    resolveById: async (id: string) => cache.peekById(id) ?? shared(`id:${id}`, byId(id)),
+    resolveById: async (id: string) => cache.peekById(id) ?? shared(`id:${id}`, byId(id, nearest)),
     initialize: () => store.initialize(),
-    getById: (id: string) => read(byId(id)),
-    getByIdentifier: (identifier: string) => read(byIdentifier(identifier)),
+    getById: (id: string) => read(byId(id, registry)),
+    getByIdentifier: (identifier: string) => read(byIdentifier(identifier, registry)),
     getByIds,
     insert: (tenant: NewTenant) => write(tenant.id, () => store.insert(tenant)),
     update: (id: string, patch: TenantPatch, expectedVersion?: number) =>

@@ -5,7 +5,9 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { createTenantCache } from '../../src/cache/tenant-cache.ts'
 import { createCachedTenantStore } from '../../src/tenants/cached-store.ts'
 import { createDrizzlePostgresTenantStore } from '../../src/tenants/drizzle-postgres-store.ts'
+import { uniquePrefix } from '../cache/shared.ts'
 import { dropSchema, pgAdmin, uniqueSchema } from './registry-store-fixtures.ts'
+import { behindRedis } from './shared-store.ts'
 import { describeTenantStore, newTenant } from './store.ts'
 import '../servers/types.ts'
 
@@ -37,6 +39,16 @@ describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
     const cached = () =>
       createCachedTenantStore({ store: open(schema), cache: createTenantCache({ maxSize: 10, ttlSeconds: 60 }) })
     return { open: cached, drop: () => dropSchema(admin(), schema) }
+  })
+
+  const { redis } = inject('servers')
+  describe.skipIf(redis === undefined)('with Redis', () => {
+    describeTenantStore('Drizzle on PostgreSQL behind L1 and L2', async () => {
+      const schema = uniqueSchema()
+      const prefix = uniquePrefix()
+      const url = redis?.url ?? ''
+      return { open: () => behindRedis(open(schema), url, prefix), drop: () => dropSchema(admin(), schema) }
+    })
   })
 
   describe('the registry itself', () => {
