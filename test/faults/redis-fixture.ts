@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { onTestFinished } from 'vitest'
-import { getTenant, type TenancyOptions } from '../../src/index.ts'
+import { createMemoryTenantStore, getTenant, type TenancyOptions } from '../../src/index.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { as, tenantApp } from '../support/app.ts'
 import { until } from './fixture.ts'
@@ -50,6 +50,15 @@ export async function cachedApp(
 
 /** The warnings about Redis. */
 export const aboutRedis = ({ warnings }: CachedApp): string[] => warnings.filter((text) => text.includes('Redis'))
+
+/**
+ * A registry of all apps of a test, that tells nobody what changes in it: so what a process knows of the writes of others comes
+ * through Redis, or it does not come.
+ */
+export function silentRegistry(): TenancyOptions {
+  const { changes: _changes, ...tenantStore } = createMemoryTenantStore()
+  return { tenantStore, changeChannel: 'poll' }
+}
 
 /** Until L1 has forgotten what it holds now. */
 export const untilExpired = (): Promise<void> => sleep(1050)

@@ -5,7 +5,7 @@ import { startRedis } from '../servers/redis.ts'
 import { describeWith } from '../servers/suite.ts'
 import { baselineDatabase } from '../support/database.ts'
 import { until } from './fixture.ts'
-import { type CachedApp, cachedApp, untilExpired } from './redis-fixture.ts'
+import { type CachedApp, cachedApp, silentRegistry, untilExpired } from './redis-fixture.ts'
 
 describeWith(['postgres18', 'redis'], 'a suspension that Redis could not be told of', ({ postgres18 }) => {
   let database: TestDatabase
@@ -28,10 +28,11 @@ describeWith(['postgres18', 'redis'], 'a suspension that Redis could not be told
   it.each(['stopped for a while', 'started again with all its data'])(
     '[W41] is not undone by a Redis that was %s, in any process',
     async (how) => {
-      const server = await startRedis({ appendonly: 'yes', appendfsync: 'always' })
+      const registry = silentRegistry()
+    const server = await startRedis({ appendonly: 'yes', appendfsync: 'always' })
       onTestFinished(() => server.stop())
       const name = how.slice(0, 7)
-      const [one, two] = [await cachedApp(database, server.url), await cachedApp(database, server.url)]
+      const [one, two] = [await cachedApp(database, server.url, registry), await cachedApp(database, server.url, registry)]
       await one.app.tenancy.ensure({ identifier: name })
       await Promise.all([one.on(), two.on()])
       await warm(two, name)
@@ -47,18 +48,19 @@ describeWith(['postgres18', 'redis'], 'a suspension that Redis could not be told
       await two.on()
       await untilExpired()
       expect(await two.ask(name)).toBe('403')
-      const three = await cachedApp(database, server.url)
+      const three = await cachedApp(database, server.url, registry)
       await three.on()
       expect(await three.ask(name)).toBe('403')
     },
   )
 
   it('[W41] by a process that alone has lost Redis is told as soon as it has it again', async () => {
+    const registry = silentRegistry()
     const server = await startRedis()
     const proxy = await startProxy({ target: server.port })
     onTestFinished(async () => void (await Promise.all([proxy.stop(), server.stop()])))
-    const one = await cachedApp(database, `redis://127.0.0.1:${proxy.port}`)
-    const two = await cachedApp(database, server.url)
+    const one = await cachedApp(database, `redis://127.0.0.1:${proxy.port}`, registry)
+    const two = await cachedApp(database, server.url, registry)
     await one.app.tenancy.ensure({ identifier: 'partition' })
     await Promise.all([one.on(), two.on()])
     await warm(two, 'partition')
@@ -72,7 +74,7 @@ describeWith(['postgres18', 'redis'], 'a suspension that Redis could not be told
     await untilExpired()
     expect(await two.ask('partition')).toBe('403')
     // A process that starts now believes nothing from before.
-    const three = await cachedApp(database, server.url)
+    const three = await cachedApp(database, server.url, registry)
     await three.on()
     expect(await three.ask('partition')).toBe('403')
   })

@@ -5,7 +5,7 @@ import { startRedis } from '../servers/redis.ts'
 import { describeWith } from '../servers/suite.ts'
 import { baselineDatabase } from '../support/database.ts'
 import { until } from './fixture.ts'
-import { aboutRedis, cachedApp, untilExpired } from './redis-fixture.ts'
+import { aboutRedis, cachedApp, silentRegistry, untilExpired } from './redis-fixture.ts'
 
 describeWith(['postgres18', 'redis'], 'Redis is full', ({ postgres18 }) => {
   let database: TestDatabase
@@ -15,9 +15,10 @@ describeWith(['postgres18', 'redis'], 'Redis is full', ({ postgres18 }) => {
   afterAll(() => database?.drop())
 
   it('[W41] what it holds is used, what is new is not put there, and changes are told all the same', async () => {
+    const registry = silentRegistry()
     const server = await startRedis({ 'maxmemory-policy': 'noeviction' })
     onTestFinished(() => server.stop())
-    const [one, two] = [await cachedApp(database, server.url), await cachedApp(database, server.url)]
+    const [one, two] = [await cachedApp(database, server.url, registry), await cachedApp(database, server.url, registry)]
     for (const identifier of ['acme', 'beta', 'gamma']) await one.app.tenancy.ensure({ identifier })
     await Promise.all([one.on(), two.on()])
     const hits = () => two.app.tenancy.getMetrics().sharedCache?.hits ?? 0

@@ -5,7 +5,7 @@ import { startRedis } from '../servers/redis.ts'
 import { describeWith } from '../servers/suite.ts'
 import { baselineDatabase } from '../support/database.ts'
 import { until } from './fixture.ts'
-import { aboutRedis, cachedApp, untilExpired } from './redis-fixture.ts'
+import { aboutRedis, cachedApp, silentRegistry, untilExpired } from './redis-fixture.ts'
 
 describeWith(['postgres18', 'redis'], 'Redis takes no writes', ({ postgres18 }) => {
   let database: TestDatabase
@@ -15,9 +15,10 @@ describeWith(['postgres18', 'redis'], 'Redis takes no writes', ({ postgres18 }) 
   afterAll(() => database?.drop())
 
   it('[W41] because it became a replica: nothing is read from it, and nothing old after', async () => {
+    const registry = silentRegistry()
     const [server, other] = [await startRedis(), await startRedis()]
     onTestFinished(async () => void (await Promise.all([server.stop(), other.stop()])))
-    const [one, two] = [await cachedApp(database, server.url), await cachedApp(database, server.url)]
+    const [one, two] = [await cachedApp(database, server.url, registry), await cachedApp(database, server.url, registry)]
     await one.app.tenancy.ensure({ identifier: 'acme' })
     await Promise.all([one.on(), two.on()])
     await until(async () => {
@@ -41,9 +42,10 @@ describeWith(['postgres18', 'redis'], 'Redis takes no writes', ({ postgres18 }) 
   })
 
   it('[W41] because it cannot save: who cannot tell it stops to read, and tells it later', async () => {
+    const registry = silentRegistry()
     const server = await startRedis({ 'min-replicas-to-write': '0' })
     onTestFinished(() => server.stop())
-    const one = await cachedApp(database, server.url)
+    const one = await cachedApp(database, server.url, registry)
     await one.app.tenancy.ensure({ identifier: 'beta' })
     await one.on()
     const raw = await rawRedis(server.url)
