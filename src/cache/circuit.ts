@@ -72,14 +72,15 @@ export function createCircuit({ probe, mayClose, onChange }: CircuitOptions): Ci
     clearTimeout(timer)
     state = 'half-open'
     const mine = ++attempts
+    const current = () => mine === attempts && !stopped
     try {
       do await probe()
-      while (mine === attempts && !mayClose())
+      while (current() && !mayClose())
     } catch (error) {
-      if (mine === attempts) open(error)
+      if (current()) open(error)
       return
     }
-    if (stopped || mine !== attempts) return
+    if (!current()) return
     failures = []
     closedAt = performance.now()
     become('closed')

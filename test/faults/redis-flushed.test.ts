@@ -18,14 +18,17 @@ describeWith(['postgres18', 'redis'], 'Redis is flushed, or its keys are of anot
     const registry = silentRegistry()
     const server = await startRedis()
     onTestFinished(() => server.stop())
-    const [one, two] = [await cachedApp(database, server.url, registry), await cachedApp(database, server.url, registry)]
+    const [one, two] = [
+      await cachedApp(database, server.url, registry),
+      await cachedApp(database, server.url, registry),
+    ]
     for (const identifier of ['acme', 'beta']) await one.app.tenancy.ensure({ identifier })
     await Promise.all([one.on(), two.on()])
     const raw = await rawRedis(server.url)
-    let running = true
+    const done = new AbortController()
     const answers = new Set<string>()
     const spoil = async () => {
-      while (running) {
+      while (!done.signal.aborted) {
         await raw.call('flushall')
         await sleep(3)
         for (const key of (await raw.call('keys', 'tenancy:*')) as string[]) {
@@ -37,7 +40,7 @@ describeWith(['postgres18', 'redis'], 'Redis is flushed, or its keys are of anot
       }
     }
     const load = async () => {
-      while (running) {
+      while (!done.signal.aborted) {
         answers.add(await two.ask('beta'))
         await sleep(2)
       }
@@ -51,7 +54,7 @@ describeWith(['postgres18', 'redis'], 'Redis is flushed, or its keys are of anot
       await untilExpired()
       expect(await two.ask('acme')).toBe('200 acme')
     }
-    running = false
+    done.abort()
     await Promise.all(working)
     expect([...answers]).toEqual(['200 beta'])
     expect([...aboutRedis(one), ...aboutRedis(two)]).toEqual([])

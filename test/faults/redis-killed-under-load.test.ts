@@ -24,13 +24,13 @@ describeWith(['postgres18', 'redis'], 'Redis is killed under load', ({ postgres1
     for (const identifier of names) await apps[0]?.app.tenancy.ensure({ identifier })
     await Promise.all(apps.map(({ on }) => on()))
 
-    let running = true
+    const done = new AbortController()
     let slowest = 0
     const wrong: string[] = []
     let answers = 0
     const load = apps.flatMap(({ ask }) =>
       names.map(async (name) => {
-        while (running) {
+        while (!done.signal.aborted) {
           const begun = performance.now()
           const answer = await ask(name)
           slowest = Math.max(slowest, performance.now() - begun)
@@ -48,7 +48,7 @@ describeWith(['postgres18', 'redis'], 'Redis is killed under load', ({ postgres1
       await server.restart()
       await Promise.all(apps.map(({ on }) => on()))
     }
-    running = false
+    done.abort()
     await Promise.all(load)
     expect(wrong).toEqual([])
     expect(answers).toBeGreaterThan(500)

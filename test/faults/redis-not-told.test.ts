@@ -29,10 +29,13 @@ describeWith(['postgres18', 'redis'], 'a suspension that Redis could not be told
     '[W41] is not undone by a Redis that was %s, in any process',
     async (how) => {
       const registry = silentRegistry()
-    const server = await startRedis({ appendonly: 'yes', appendfsync: 'always' })
+      const server = await startRedis({ appendonly: 'yes', appendfsync: 'always' })
       onTestFinished(() => server.stop())
       const name = how.slice(0, 7)
-      const [one, two] = [await cachedApp(database, server.url, registry), await cachedApp(database, server.url, registry)]
+      const [one, two] = [
+        await cachedApp(database, server.url, registry),
+        await cachedApp(database, server.url, registry),
+      ]
       await one.app.tenancy.ensure({ identifier: name })
       await Promise.all([one.on(), two.on()])
       await warm(two, name)

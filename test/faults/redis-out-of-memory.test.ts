@@ -18,7 +18,10 @@ describeWith(['postgres18', 'redis'], 'Redis is full', ({ postgres18 }) => {
     const registry = silentRegistry()
     const server = await startRedis({ 'maxmemory-policy': 'noeviction' })
     onTestFinished(() => server.stop())
-    const [one, two] = [await cachedApp(database, server.url, registry), await cachedApp(database, server.url, registry)]
+    const [one, two] = [
+      await cachedApp(database, server.url, registry),
+      await cachedApp(database, server.url, registry),
+    ]
     for (const identifier of ['acme', 'beta', 'gamma']) await one.app.tenancy.ensure({ identifier })
     await Promise.all([one.on(), two.on()])
     const hits = () => two.app.tenancy.getMetrics().sharedCache?.hits ?? 0

@@ -18,7 +18,10 @@ describeWith(['postgres18', 'redis'], 'Redis takes no writes', ({ postgres18 }) 
     const registry = silentRegistry()
     const [server, other] = [await startRedis(), await startRedis()]
     onTestFinished(async () => void (await Promise.all([server.stop(), other.stop()])))
-    const [one, two] = [await cachedApp(database, server.url, registry), await cachedApp(database, server.url, registry)]
+    const [one, two] = [
+      await cachedApp(database, server.url, registry),
+      await cachedApp(database, server.url, registry),
+    ]
     await one.app.tenancy.ensure({ identifier: 'acme' })
     await Promise.all([one.on(), two.on()])
     await until(async () => {
