@@ -122,6 +122,9 @@ describeWith(['redis'], 'createRedisTenantCache', ({ redis }) => {
     await (how === 'flushed' ? raw.call('flushall') : raw.call('del', `${prefix}:tenant:${tenant.id}`))
     await cache.fill(tenant, lease)
     expect(await heldBy(cache, tenant.id)).toBeUndefined()
+    // Now there is a lease again, but not this one.
+    await cache.fill(tenant, lease)
+    expect(await heldBy(cache, tenant.id)).toBeUndefined()
   })
 
   it('of two that read under one lease, the newer tenant stays', async () => {
