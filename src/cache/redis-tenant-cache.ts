@@ -27,6 +27,8 @@ const LEASE_MS = 60_000
 /** Beyond this many untold writes, all of L2 is dropped instead. */
 const MOST_UNTOLD = 10_000
 const BATCH = 200
+/** Redis counts ages in whole milliseconds, at both ends. */
+const PRECISION_MS = 2
 /** No age is below it. */
 const NONE = -1
 
@@ -143,7 +145,7 @@ export function createRedisTenantCache(options: RedisTenantCacheOptions): Shared
       const tenant = typeof text === 'string' ? opened?.codec.decode(text, id) : undefined
       if (tenant !== undefined && typeof age === 'number') {
         hits++
-        return { tenant, asOf: begun - age }
+        return { tenant, asOf: begun - age - PRECISION_MS }
       }
       // What cannot be read stands in the way of what could.
       await tell(id)

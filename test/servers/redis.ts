@@ -1,6 +1,8 @@
+import { chown, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { freePort, type RunningServer, startServer } from './process.ts'
+import { freePort, type RunningServer, serverUser, startServer } from './process.ts'
 import { type Program, provision } from './provision.ts'
 
 export interface RunningRedis extends RunningServer {
@@ -86,4 +88,29 @@ export async function startRedisCluster(size: number): Promise<RunningRedisClust
     url: `redis+cluster://${nodes.map(({ port }) => `127.0.0.1:${port}`).join(',')}`,
     stop: async () => void (await Promise.all(nodes.map((node) => node.stop()))),
   }
+}
+
+/** Starts a throw-away sentinel that alone decides when the master is down, after half a second. */
+export async function startSentinel(master: string, masterPort: number): Promise<RunningServer> {
+  return startServer({
+    name: 'Redis Sentinel',
+    file: await provision(redis),
+    args: (folder) => [join(folder, 'sentinel.conf'), '--sentinel'],
+    async configure(folder, port) {
+      const lines = [
+        `port ${port}`,
+        'bind 127.0.0.1',
+        `dir ${folder}`,
+        `sentinel monitor ${master} 127.0.0.1 ${masterPort} 1`,
+        `sentinel down-after-milliseconds ${master} 500`,
+        `sentinel failover-timeout ${master} 3000`,
+      ]
+      const file = join(folder, 'sentinel.conf')
+      await writeFile(file, `${lines.join('\n')}\n`)
+      const { uid, gid } = serverUser()
+      if (uid !== undefined && gid !== undefined) await chown(file, uid, gid)
+    },
+    ready: /\+monitor master/,
+    stopSignal: 'SIGKILL',
+  })
 }
