@@ -23,6 +23,7 @@ import { connectPgChanges } from './pg-change-connection.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
 import { type ConnectionSource, type EndablePool, openPool } from './pg-pool.ts'
 import { scopedQueries, type ScopedQueries, silentScope, wireScope } from './pg-scoped-query.ts'
+import { registryClient } from './pg-registry-client.ts'
 import type { TenantSession } from './pg-tenant-client.ts'
 import { openTenantDatabases, type TenantDatabases } from './pg-tenant-databases.ts'
 import { withStartupPath } from './pg-startup-path.ts'
@@ -132,7 +133,13 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, rights),
     registry: Object.freeze({
       dialect: 'postgres',
-      connection: admin,
+      connection: Object.freeze({
+        get client() {
+          return registryClient(parts().admin.pool)
+        },
+        query: admin.query,
+        transaction: admin.transaction,
+      }),
       listen: (name: string) => connectPgChanges(() => parts().admin.pg, { url: options.adminUrl, name }),
     }),
 
