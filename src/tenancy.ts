@@ -252,10 +252,14 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     return tenant.id
   }
 
-  const moveTo = (status: TenantStatus) => async (ref: TenantRef) => store.setStatus(await idOf(ref), status)
-  const moveManyTo = async (refs: readonly TenantRef[], status: TenantStatus) => {
+  const moveTo = (to: TenantStatus, from?: TenantStatus) => async (ref: TenantRef) =>
+    store.setStatus(await idOf(ref), to, from)
+  // Out of `provisioning` leads only the end of a registration: what is half-made may still turn out to be somebody else's.
+  const suspend = moveTo('suspended', 'active')
+  const activate = moveTo('active', 'suspended')
+  const changeAll = async (refs: readonly TenantRef[], change: (ref: TenantRef) => Promise<Tenant>) => {
     await start()
-    return changeMany(refs, moveTo(status))
+    return changeMany(refs, change)
   }
 
   const instance: TenancyInstance = Object.freeze({
@@ -281,10 +285,10 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       if (patch.identifier !== undefined) assertRegistrable(patch.identifier, new Set(config.reservedIdentifiers))
       return update(await idOf(ref), patch, expectedVersion)
     },
-    suspend: moveTo('suspended'),
-    activate: moveTo('active'),
-    suspendMany: async (refs: readonly TenantRef[]) => moveManyTo(refs, 'suspended'),
-    activateMany: async (refs: readonly TenantRef[]) => moveManyTo(refs, 'active'),
+    suspend,
+    activate,
+    suspendMany: async (refs: readonly TenantRef[]) => changeAll(refs, suspend),
+    activateMany: async (refs: readonly TenantRef[]) => changeAll(refs, activate),
     delete: moveTo('deleted'),
     purge: async (ref: TenantRef) => purgeTenant({ store, server, strategy }, await idOf(ref)),
     verify: async (ref: TenantRef) => verifyTenant({ store, server, strategy }, await idOf(ref)),

@@ -5,6 +5,8 @@ export interface ResolvableRequest {
   readonly host: string
   /** Path and query before any rewrite. */
   readonly originalUrl: string
+  /** Node's request: what was sent before anything was joined or left out. */
+  readonly raw?: { readonly rawHeaders?: readonly string[] | undefined } | undefined
 }
 
 /**

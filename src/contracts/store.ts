@@ -30,7 +30,8 @@ export interface TenantPage {
 /**
  * The registry of tenants. Every implementation and every wrapper passes test/conformance/store.ts.
  *
- * Reads give `undefined` for what does not exist. Writes throw TENANCY_ERR_TENANT_EXISTS (id, identifier, namespace or
+ * An identifier that a tenant gave up by a rename is never another's: processes that have not heard of the rename yet would
+ * serve the new one the rows of the old. Reads give `undefined` for what does not exist. Writes throw TENANCY_ERR_TENANT_EXISTS (id, identifier, namespace or
  * the canonical form of the row key taken, also by a tenant that is purged; see `canonicalRowKey()`), TENANCY_ERR_TENANT_NOT_FOUND, TENANCY_ERR_TENANT_CONFLICT (stale version),
  * TENANCY_ERR_STATUS_TRANSITION or TENANCY_ERR_TENANT_LIMIT.
  * A store that cannot be reached throws TENANCY_ERR_STORE_UNAVAILABLE. Returned tenants are deep-frozen.
@@ -45,8 +46,8 @@ export interface TenantStore {
   insert(tenant: NewTenant): Promise<Tenant>
   /** Changes one row; with `expectedVersion` only if nobody changed it since. */
   update(id: string, patch: TenantPatch, expectedVersion?: number): Promise<Tenant>
-  /** Moves the status along the state machine, in one statement. */
-  setStatus(id: string, to: TenantStatus): Promise<Tenant>
+  /** Moves the status along the state machine, in one statement; with `from` only out of that status. */
+  setStatus(id: string, to: TenantStatus, from?: TenantStatus): Promise<Tenant>
   /** Forgets a tenant that never got past `provisioning`; any other is left alone and gives `false`. */
   discard(id: string): Promise<boolean>
   list(options?: ListOptions): Promise<TenantPage>

@@ -14,9 +14,10 @@ export const transitions: Readonly<Record<TenantStatus, readonly TenantStatus[]>
   purged: [],
 })
 
-/** The statuses from which `to` may be reached. */
-export function sourcesOf(to: TenantStatus): readonly TenantStatus[] {
-  return (Object.keys(transitions) as TenantStatus[]).filter((from) => transitions[from].includes(to))
+/** The statuses from which `to` may be reached; with `from`, that one only. */
+export function sourcesOf(to: TenantStatus, from?: TenantStatus): readonly TenantStatus[] {
+  const all = from === undefined ? (Object.keys(transitions) as TenantStatus[]) : [from]
+  return all.filter((source) => transitions[source].includes(to))
 }
 
 /** Ways to keep tenants apart. */

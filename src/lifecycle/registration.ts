@@ -79,7 +79,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
       await store.discard(id).catch(() => false)
       throw isTenancyError(error) ? error : tenancyError('TENANCY_ERR_PROVISION_FAILED', [], error)
     }
-    return publish(options, id)
+    return publish(options, tenant)
   }
 
   const ensure = async (registration: Registration): Promise<Tenant> => {
@@ -123,18 +123,32 @@ async function finish(options: RegistrationOptions, tenant: Tenant): Promise<Ten
     throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [tenant.status, options.initialStatus])
   }
   await provision(options, tenant)
-  return tenant.status === 'provisioning' ? publish(options, tenant.id) : tenant
+  return tenant.status === 'provisioning' ? publish(options, tenant) : confirm(options, tenant)
 }
 
-/** Gives a tenant that is complete its first status. Whoever else was finishing it may have come first. */
-async function publish({ store, initialStatus }: RegistrationOptions, id: string): Promise<Tenant> {
+/** Gives a tenant that is complete its first status. Whoever else was finishing it may have come first, and gone on. */
+async function publish(options: RegistrationOptions, tenant: Tenant): Promise<Tenant> {
+  const { store, initialStatus } = options
   try {
-    return await store.setStatus(id, initialStatus)
+    return await store.setStatus(tenant.id, initialStatus, 'provisioning')
   } catch (error) {
-    const now = await store.getById(id)
-    if (now === undefined || now.status === 'provisioning') throw error
+    const now = await confirm(options, tenant)
+    if (now.status === 'provisioning') throw error
     return now
   }
+}
+
+/**
+ * The tenant as it is now. If it was purged meanwhile, or forgotten by whoever failed to make it, what was just made in its
+ * name is nobody's, and goes.
+ * @throws TENANCY_ERR_TENANT_NOT_FOUND, TENANCY_ERR_STATUS_TRANSITION
+ */
+async function confirm({ store, strategy, server }: RegistrationOptions, tenant: Tenant): Promise<Tenant> {
+  const now = await store.getById(tenant.id)
+  if (now !== undefined && now.status !== 'purging' && now.status !== 'purged') return now
+  await server.destroy(strategy.scope(tenant))
+  if (now === undefined) throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
+  throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [now.status, tenant.status])
 }
 
 async function provision({ server, strategy, migrations }: RegistrationOptions, tenant: Tenant): Promise<void> {

@@ -1,4 +1,4 @@
-import type { TenantResolver } from '../contracts/resolver.ts'
+import type { ResolvableRequest, TenantResolver } from '../contracts/resolver.ts'
 import { tenancyError } from '../errors.ts'
 import { quoteReceived } from '../util/identifier.ts'
 
@@ -8,6 +8,7 @@ export interface SubdomainResolverOptions {
   readonly suffix: string
 }
 
+const HOST = 'host'
 const port = /:\d{0,5}$/
 const hostName = /^[A-Za-z0-9._-]+$/
 const bracketedIp = /^\[[0-9A-Fa-f:.]+\](?::\d{0,5})?$/
@@ -18,7 +19,7 @@ const label = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/
  * Reads the tenant from the host: exactly what stands before `.suffix`, so `a.b.example.com` claims `a.b`, which is no
  * identifier and is refused. Port, one trailing dot and case do not count. Another domain, the bare suffix and an IP
  * address say nothing; what is no host, such as a list, is a malformed claim. `X-Forwarded-Host` counts only as far as
- * Fastify's `trustProxy` lets it into `request.host`.
+ * Fastify's `trustProxy` lets it into `request.host`. A request that names two hosts is a malformed claim.
  * @throws TENANCY_ERR_CONFIG_INVALID when `suffix` is not a domain name in ASCII
  */
 export function subdomainResolver({ suffix }: SubdomainResolverOptions): TenantResolver {
@@ -27,7 +28,9 @@ export function subdomainResolver({ suffix }: SubdomainResolverOptions): TenantR
 
   return Object.freeze<TenantResolver>({
     name: 'subdomain',
-    resolve: function resolveSubdomain({ host }) {
+    resolve: function resolveSubdomain(request) {
+      const { host } = request
+      if (namesTwoHosts(request)) return ''
       if (!host || isIpv6(host)) return undefined
       const received = host.replace(port, '')
       // Before lower-casing, which would turn a look-alike such as the Kelvin sign into an ASCII letter.
@@ -36,6 +39,26 @@ export function subdomainResolver({ suffix }: SubdomainResolverOptions): TenantR
       return name.endsWith(ending) ? name.slice(0, -ending.length) : undefined
     },
   })
+}
+
+const authority = /^https?:\/\/([^/?#]*)/i
+
+/**
+ * Whether a request names its host twice, of which Node shows one and a proxy may have looked at the other: two Host headers
+ * (RFC 9112, 3.2), another one in the target (3.2.2), or beside `:authority` in HTTP/2 (RFC 9113, 8.3.1).
+ */
+function namesTwoHosts({ headers, originalUrl, raw }: ResolvableRequest): boolean {
+  const sent = headers.host
+  const inFrame = headers[':authority']
+  if (inFrame !== undefined && sent !== undefined && inFrame !== sent) return true
+  const inTarget = originalUrl.startsWith('/') ? undefined : authority.exec(originalUrl)?.[1]
+  if (inTarget !== undefined && inTarget.toLowerCase() !== String(sent).toLowerCase()) return true
+  let hosts = 0
+  const names = raw?.rawHeaders ?? []
+  for (let at = 0; at < names.length; at += 2) {
+    if (names[at]?.length === HOST.length && names[at]?.toLowerCase() === HOST && ++hosts > 1) return true
+  }
+  return false
 }
 
 function isIpv6(host: string): boolean {

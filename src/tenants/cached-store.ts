@@ -221,7 +221,7 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     insert: (tenant: NewTenant) => write(tenant.id, () => store.insert(tenant)),
     update: (id: string, patch: TenantPatch, expectedVersion?: number) =>
       write(id, () => store.update(id, patch, expectedVersion)),
-    setStatus: (id: string, to: TenantStatus) => write(id, () => store.setStatus(id, to)),
+    setStatus: (id: string, to: TenantStatus, from?: TenantStatus) => write(id, () => store.setStatus(id, to, from)),
     discard,
     list,
     count: (status?: TenantStatus) => store.count(status),

@@ -76,8 +76,8 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
     return tenant
   }
 
-  async function setStatus(id: string, to: TenantStatus): Promise<Tenant> {
-    const sources = isTenantId(id) ? sourcesOf(to) : []
+  async function setStatus(id: string, to: TenantStatus, from?: TenantStatus): Promise<Tenant> {
+    const sources = isTenantId(id) ? sourcesOf(to, from) : []
     const changed = sources.length > 0 ? await one((queries) => queries.setStatus(id, to, sources)) : undefined
     if (changed !== undefined) return changed
     throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [(await require(id)).status, to])

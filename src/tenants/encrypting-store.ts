@@ -54,7 +54,8 @@ export function createEncryptingTenantStore({ store, secrets }: EncryptingTenant
     insert: async (tenant: NewTenant) =>
       secrets.hide(await store.insert({ ...tenant, metadata: await secrets.seal(tenant.metadata, tenant.id) })),
     update,
-    setStatus: async (id: string, to: TenantStatus) => secrets.hide(await store.setStatus(id, to)),
+    setStatus: async (id: string, to: TenantStatus, from?: TenantStatus) =>
+      secrets.hide(await store.setStatus(id, to, from)),
     discard: (id: string) => store.discard(id),
     async list(options?: ListOptions): Promise<TenantPage> {
       const page = await store.list(options)

@@ -27,6 +27,8 @@ export interface RegistryTable {
   readonly name: string
   /** The table of one row that counts the changes, quoted and qualified. */
   readonly counter: string
+  /** The table of identifiers that a rename gave up, quoted and qualified. */
+  readonly released: string
   /** What locks a selected row until the transaction ends; empty where a transaction has the database to itself. */
   readonly lock: string
   /** The moment, in UTC, as `2026-01-31T12:00:00.000Z`. */
@@ -118,10 +120,24 @@ export function createLockingTenantStore(
         await query(text, [...values, canonicalRowKey(rowKey), foldText(name)])
         await takeNumber(query)
         await query(`update ${table.name} set change_number = ${taken} where id = ?`, [id])
+        await assertFree(query, { id, identifier })
         if (maxTenants !== undefined) await assertRoom(query, maxTenants)
         return (await select(query, 'id = ?', id)) as Tenant
       }),
     )
+  }
+
+  /** After the number was taken, as `assertRoom`: who gave an identifier up keeps it from all others. */
+  async function assertFree(query: Query, { id, identifier }: Pick<Tenant, 'id' | 'identifier'>): Promise<void> {
+    const [owner] = await query<Row>(`select tenant_id from ${table.released} where identifier = ?`, [identifier])
+    if (owner !== undefined && owner['tenant_id'] !== id) throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
+  }
+
+  async function rename(query: Query, { id, identifier: before }: Tenant, identifier: string): Promise<void> {
+    await assertFree(query, { id, identifier })
+    const [kept] = await query<Row>(`select tenant_id from ${table.released} where identifier = ?`, [before])
+    if (kept === undefined)
+      await query(`insert into ${table.released} (identifier, tenant_id) values (?, ?)`, [before, id])
   }
 
   /** After the number was taken: who has it sees all who had it before, and those who wait for it are not counted yet. */
@@ -138,12 +154,15 @@ export function createLockingTenantStore(
         throw tenancyError('TENANCY_ERR_TENANT_CONFLICT', [expectedVersion])
       }
       if (Object.keys(patch).length > 0) await set(query, tenant, valuesOf(tenant, patch))
+      if (patch.identifier !== undefined && patch.identifier !== tenant.identifier) {
+        await rename(query, tenant, patch.identifier)
+      }
     })
   }
 
-  const setStatus = (id: string, to: TenantStatus) =>
+  const setStatus = (id: string, to: TenantStatus, from?: TenantStatus) =>
     write(id, async (query, tenant) => {
-      if (!sourcesOf(to).includes(tenant.status)) {
+      if (!sourcesOf(to, from).includes(tenant.status)) {
         throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [tenant.status, to])
       }
       await set(query, tenant, { status: to })

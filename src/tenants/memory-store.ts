@@ -17,11 +17,18 @@ export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY 
   const rows = new Map<string, Tenant>()
   /** Ids in the order of their latest change, with its number. */
   const changes = new Map<string, number>()
+  /** Who had an identifier once, by it. */
+  const released = new Map<string, string>()
   let last = 0
 
   const find = (matches: (tenant: Tenant) => boolean): Tenant | undefined => [...rows.values()].find(matches)
 
   const countWhere = (matches: (tenant: Tenant) => boolean): number => [...rows.values()].filter(matches).length
+
+  /** Who gave an identifier up keeps it from all others. */
+  function assertFree({ id, identifier }: Pick<Tenant, 'id' | 'identifier'>): void {
+    if ((released.get(identifier) ?? id) !== id) throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
+  }
 
   function require(id: string): Tenant {
     const tenant = rows.get(id)
@@ -45,6 +52,7 @@ export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY 
       other.identifier === identifier ||
       other.placement.namespace === placement.namespace ||
       canonicalRowKey(other.placement.rowKey) === rowKey
+    assertFree(tenant)
     if (find(clash) !== undefined) throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
     if (countWhere(({ status }) => status !== 'purged') >= maxTenants) {
       throw tenancyError('TENANCY_ERR_TENANT_LIMIT', [maxTenants])
@@ -63,12 +71,14 @@ export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY 
     if (find((other) => other.id !== id && other.identifier === identifier) !== undefined) {
       throw tenancyError('TENANCY_ERR_TENANT_EXISTS')
     }
+    assertFree({ id, identifier })
+    if (identifier !== tenant.identifier) released.set(tenant.identifier, id)
     return Object.keys(patch).length === 0 ? tenant : write(changed(tenant, patched(tenant, patch)))
   }
 
-  function setStatus(id: string, to: TenantStatus): Tenant {
+  function setStatus(id: string, to: TenantStatus, from?: TenantStatus): Tenant {
     const tenant = require(id)
-    if (!sourcesOf(to).includes(tenant.status)) {
+    if (!sourcesOf(to, from).includes(tenant.status)) {
       throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [tenant.status, to])
     }
     return write(changed(tenant, { status: to }))
@@ -96,7 +106,7 @@ export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY 
     getByIds: async (ids: readonly string[]) => [...new Set(ids)].flatMap((id) => rows.get(id) ?? []),
     insert: async (tenant: NewTenant) => insert(tenant),
     update: async (id: string, patch: TenantPatch, expectedVersion?: number) => update(id, patch, expectedVersion),
-    setStatus: async (id: string, to: TenantStatus) => setStatus(id, to),
+    setStatus: async (id: string, to: TenantStatus, from?: TenantStatus) => setStatus(id, to, from),
     discard: async (id: string) => rows.get(id)?.status === 'provisioning' && changes.delete(id) && rows.delete(id),
     list: async (options: ListOptions = {}) => list(options),
     count: async (status?: TenantStatus) => countWhere((tenant) => status === undefined || tenant.status === status),

@@ -67,6 +67,11 @@ const steps: readonly (Statement | Work)[] = [
       }),
   },
   { text: (database) => `alter table ${database}.tenants modify name_folded text collate utf8mb4_bin not null` },
+  {
+    text: (database) => `create table if not exists ${database}.released_identifiers (
+      identifier varchar(63) character set ascii collate ascii_bin not null primary key,
+      tenant_id char(36) character set ascii collate ascii_bin not null) engine = InnoDB`,
+  },
 ]
 
 /**
@@ -83,6 +88,7 @@ export function mysqlRegistry(database: string): RegistryTable {
   return Object.freeze({
     name: `${quoted}.tenants`,
     counter: `${quoted}.change_counter`,
+    released: `${quoted}.released_identifiers`,
     lock: 'for update',
     now: `concat(date_format(utc_timestamp(3), '%Y-%m-%dT%H:%i:%s.'), lpad(microsecond(utc_timestamp(3)) div 1000, 3, '0'), 'Z')`,
     initialize: (connection: AdminConnection) =>

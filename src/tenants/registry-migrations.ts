@@ -105,6 +105,28 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
         `alter table ${schema}.tenants alter name_folded set not null, enable trigger user`,
       ],
     },
+    {
+      // Behind the number of the change, which all writers take one after the other: each sees what was given up before.
+      name: '0005_released_identifiers',
+      statements: [
+        `create table ${schema}.released_identifiers (identifier text primary key, tenant_id uuid not null)`,
+        `create function ${schema}.keep_identifier() returns trigger language plpgsql set search_path = '' as $body$
+          begin
+            if exists (select from ${schema}.released_identifiers
+                where identifier = new.identifier and tenant_id <> new.id) then
+              raise unique_violation using message = 'this identifier was another tenant''s';
+            end if;
+            if tg_op = 'UPDATE' and old.identifier <> new.identifier then
+              insert into ${schema}.released_identifiers values (old.identifier, old.id) on conflict do nothing;
+            end if;
+            return null;
+          end $body$`,
+        `create trigger tenants_keep_identifier after insert or update of identifier on ${schema}.tenants
+          for each row execute function ${schema}.keep_identifier()`,
+        `revoke all on ${schema}.released_identifiers from public`,
+        `revoke all on function ${schema}.keep_identifier() from public`,
+      ],
+    },
   ]
 }
 

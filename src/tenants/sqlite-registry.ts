@@ -39,12 +39,14 @@ const steps: readonly (readonly (string | ((query: Query) => Promise<void>))[])[
         fill: `update tenants set name_folded = value ->> '$.name' from json_each(?) where tenants.id = value ->> '$.id'`,
       }),
   ],
+  ['create table if not exists released_identifiers (identifier text not null primary key, tenant_id text not null)'],
 ]
 
 /** The registry in a SQLite file of its own, which no tenant's connection opens. */
 export const sqliteRegistry: RegistryTable = Object.freeze({
   name: 'tenants',
   counter: 'change_counter',
+  released: 'released_identifiers',
   // A transaction that writes is alone with its file from its beginning.
   lock: '',
   now: `strftime('%Y-%m-%dT%H:%M:%fZ', 'now')`,

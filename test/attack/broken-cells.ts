@@ -157,6 +157,7 @@ function pgClient(
     scopeText,
     guard: open,
     pooled: false,
+    sharesTables: false,
     onStatement: undefined,
   })
 }

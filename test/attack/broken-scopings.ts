@@ -91,6 +91,7 @@ export const scopeThatStays: BrokenScoping = (_database, url, poolSize) => {
         scopeText: (text) => text,
         guard: open,
         pooled: false,
+        sharesTables: false,
         onStatement: undefined,
       }),
   }

@@ -203,6 +203,7 @@ for (const version of ['postgres15', 'postgres18'] as const) {
             scopeText: (text) => text,
             guard: open,
             pooled: false,
+            sharesTables: false,
             onStatement: undefined,
           },
         ) as Pool

@@ -285,6 +285,7 @@ for (const version of ['15', '18'] as const) {
             scopeText: (text) => text,
             guard: open,
             pooled: false,
+            sharesTables: false,
             onStatement: undefined,
           },
         ) as Pool

@@ -206,7 +206,7 @@ describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
         drizzle: (client) => drizzle({ client: client as Pool }),
       }).initialize()
       const { rows } = await other.query("select count(*)::int as n from pg_tables where schemaname = 'tenancy'")
-      expect(rows).toEqual([{ n: 3 }])
+      expect(rows).toEqual([{ n: 4 }])
     } finally {
       await other.end()
       await pool.query(`drop database ${name}`)

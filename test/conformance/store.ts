@@ -272,14 +272,37 @@ export function describeTenantStore(name: string, createFixture: () => Promise<S
         expect(await store.getById(tenant.id)).toEqual(updated)
       })
 
-      it('renames: the new identifier is found, the old one is free, the placement stays', async () => {
+      it('renames: the new identifier is found, the old one is nobody’s, the placement stays', async () => {
         const tenant = await store.insert(newTenant({ identifier: 'acme' }))
         const renamed = await store.update(tenant.id, { identifier: 'beta' })
         expect(renamed.placement).toEqual(tenant.placement)
         expect(await store.getByIdentifier('acme')).toBeUndefined()
         expect(await store.getByIdentifier('beta')).toEqual(renamed)
-        const heir = await store.insert(newTenant({ identifier: 'acme' }))
-        expect(await store.getByIdentifier('acme')).toEqual(heir)
+      })
+
+      it('gives an identifier that was given up back to who had it, and to nobody else', async () => {
+        const tenant = await store.insert(newTenant({ identifier: 'acme' }))
+        await store.update(tenant.id, { identifier: 'beta' })
+        const other = await store.insert(newTenant({ identifier: 'gamma' }))
+        const taken = { code: 'TENANCY_ERR_TENANT_EXISTS' }
+        await expect(store.insert(newTenant({ identifier: 'acme' }))).rejects.toMatchObject(taken)
+        await expect(store.update(other.id, { identifier: 'acme' })).rejects.toMatchObject(taken)
+        expect(await store.getById(other.id)).toEqual(other)
+        const back = await store.update(tenant.id, { identifier: 'acme' })
+        expect(await store.getByIdentifier('acme')).toEqual(back)
+        await expect(store.update(other.id, { identifier: 'beta' })).rejects.toMatchObject(taken)
+        await store.update(tenant.id, { identifier: 'beta' })
+      })
+
+      it('moves a status only out of the one that is given', async () => {
+        const { id } = await store.insert(newTenant({ status: 'provisioning' }))
+        const refused = { code: 'TENANCY_ERR_STATUS_TRANSITION' }
+        await expect(store.setStatus(id, 'active', 'suspended')).rejects.toMatchObject(refused)
+        expect((await store.getById(id))?.status).toBe('provisioning')
+        await store.setStatus(id, 'active', 'provisioning')
+        await store.setStatus(id, 'suspended', 'active')
+        await expect(store.setStatus(id, 'active', 'provisioning')).rejects.toMatchObject(refused)
+        expect((await store.setStatus(id, 'active', 'suspended')).status).toBe('active')
       })
 
       it('[W43] refuses a rename that steals an identifier', async () => {

@@ -39,16 +39,16 @@ function describeChanges(options: () => TenancyOptions): void {
 
   it('[W40] forgets an identifier that was given up, and finds a new one that was nobody’s', async () => {
     const { writer, reader, name } = await two()
-    const other = newName()
-    expect((await reader.who(other)).status).toBe(400)
+    const [other, fresh] = [newName(), newName()]
+    for (const nobody of [other, fresh]) expect((await reader.who(nobody)).status).toBe(400)
     await writer.run('rename', name, other)
     await sleep(1000)
     expect((await reader.who(name)).status).toBe(400)
     await warm(reader, other)
-    await writer.run('register', name)
+    await writer.run('register', fresh)
     await sleep(1000)
-    const [old, heir] = [await reader.who(other), await reader.who(name)]
-    expect(JSON.parse(heir.body)).toMatchObject({ identifier: name })
+    const [old, heir] = [await reader.who(other), await reader.who(fresh)]
+    expect(JSON.parse(heir.body)).toMatchObject({ identifier: fresh })
     expect(JSON.parse(heir.body)).not.toMatchObject({ id: (JSON.parse(old.body) as { id: string }).id })
   })
 }

@@ -120,7 +120,7 @@ describeWith(['postgres15', 'postgres18'], 'a server beside main', ({ postgres15
       `Server "eu": It cannot be opened (${UNAVAILABLE}, ECONNREFUSED), and its tenants are answered 503 until it can: The database cannot be reached.`,
     )
     await expectOnlyMain(app)
-    expect(Object.keys(app.tenancy.getMetrics().pools)).toEqual(['serving', 'admin'])
+    expect(Object.keys(app.tenancy.getMetrics().pools)).toEqual(['serving', 'admin', 'registry'])
     for (const verb of ['register', 'ensure'] as const) {
       await expect(app.tenancy[verb]({ identifier: 'newcomer', server: 'eu' })).rejects.toMatchObject({
         code: UNAVAILABLE,
@@ -137,7 +137,14 @@ describeWith(['postgres15', 'postgres18'], 'a server beside main', ({ postgres15
       expect.stringContaining('cannot be opened') as string,
       'Server "eu": It answers, and its tenants are served.',
     ])
-    expect(Object.keys(app.tenancy.getMetrics().pools)).toEqual(['serving', 'admin', 'eu.serving', 'eu.admin'])
+    expect(Object.keys(app.tenancy.getMetrics().pools)).toEqual([
+      'serving',
+      'admin',
+      'registry',
+      'eu.serving',
+      'eu.admin',
+      'eu.registry',
+    ])
     await app.close()
     await expect.poll(euBackends).toBe(0)
   })

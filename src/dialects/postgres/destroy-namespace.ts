@@ -13,6 +13,7 @@ import {
 import { quoteIdentifier } from './quote.ts'
 import { destroyRows } from './rls/destroy-rows.ts'
 import { claimRowKey } from './rls/row-keys.ts'
+import { writersGone } from './rls/writers-gone.ts'
 import { detachFromShared } from './shared/detach.ts'
 import { tenantMark } from './tenant-mark.ts'
 import { dropTenantRole } from './tenant-role.ts'
@@ -39,7 +40,7 @@ const RELATION_KINDS = [
  * @throws TENANCY_ERR_NAMESPACE_EXISTS, TENANCY_ERR_DESTROY_INCOMPLETE
  */
 export async function destroyNamespace(
-  admin: Pick<AdminConnection, 'transaction'>,
+  admin: Pick<AdminConnection, 'query' | 'transaction'>,
   scope: Scope,
   rights: NamespaceRights,
 ): Promise<DestroyReport> {
@@ -58,7 +59,7 @@ export async function destroyNamespace(
 }
 
 async function destroyOwnRows(
-  admin: Pick<AdminConnection, 'transaction'>,
+  admin: Pick<AdminConnection, 'query' | 'transaction'>,
   scope: Scope,
   layout: Layout,
   rights: NamespaceRights,
@@ -71,6 +72,7 @@ async function destroyOwnRows(
     throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', ['another tenant has its row key'])
   })
   if (!there) return NOTHING
+  await writersGone(admin.query, layout.schema)
   return destroyRows(admin, scope.settings[TENANT_SETTING] ?? '', sharedSchemaOf(layout, rights))
 }
 

@@ -1,11 +1,14 @@
-import { leadingKeyword, type Token, tokenize } from './lexer.ts'
+import { identifierName, leadingKeyword, type Token, tokenize } from './lexer.ts'
 
 /** What a statement means for the scope it runs in. */
 export type StatementKind =
-  /** `changes` says what of the session it leaves changed; only the first words are looked at. */
-  | { readonly kind: 'plain'; readonly changes?: string }
-  /** CALL and DO can commit half-way and go on without the scope, unless they run in an explicit transaction. */
-  | { readonly kind: 'procedure' }
+  /** `changes` says what of the session it leaves changed. */
+  | { readonly kind: 'plain'; readonly changes?: string; readonly locks?: true }
+  /**
+   * CALL and DO can commit half-way and go on without the scope, unless they run in an explicit transaction. A block may
+   * change the session unseen; a procedure too, but that one is of the application's migrations.
+   */
+  | { readonly kind: 'procedure'; readonly changes?: string }
   | { readonly kind: 'begin'; readonly options: string }
   | { readonly kind: 'commit' }
   | { readonly kind: 'rollback' }
@@ -20,16 +23,26 @@ const HOLD: StatementKind = Object.freeze({ kind: 'refused', what: 'a cursor WIT
 /** What SET changes for the transaction only. */
 const TRANSACTION_SETTINGS = new Set(['local', 'transaction', 'constraints'])
 const TEMPORARY = new Set(['temp', 'temporary'])
+/** What stands before TEMP where it is no name: CREATE [LOCAL], CREATE OR REPLACE, SELECT INTO. */
+const BEFORE_TEMPORARY = new Set(['create', 'into', 'local', 'global', 'replace'])
+const TEMPORARY_SCHEMA = /^pg_temp(?:_\d+)?$/i
+const TEMPORARY_OBJECT: StatementKind = Object.freeze({ kind: 'plain', changes: 'a temporary object' })
+/** Row policies do not stop it. */
+const LOCK: StatementKind = Object.freeze({ kind: 'plain', locks: true })
 const PROCEDURE: StatementKind = Object.freeze({ kind: 'procedure' })
+const BLOCK: StatementKind = Object.freeze({ kind: 'procedure', changes: 'a DO block' })
 
-/** Classifies a statement by its first word; only transaction control is read further. */
+/** Classifies a statement by its first word; only transaction control and what may be temporary is read further. */
 export function statementKind(text: string): StatementKind {
   switch (leadingKeyword(text)) {
     case 'call':
-    case 'do':
       return PROCEDURE
+    case 'do':
+      return BLOCK
     case 'copy':
       return COPY
+    case 'lock':
+      return LOCK
     case 'declare':
       return tokenize(text).some(({ text: word }) => word.toLowerCase() === 'hold') ? HOLD : PLAIN
     case 'begin':
@@ -43,10 +56,6 @@ export function statementKind(text: string): StatementKind {
       return TRANSACTION_SETTINGS.has(wordAfter(text, ['set']))
         ? PLAIN
         : changing('SET; SET LOCAL ends with its transaction')
-    case 'create':
-      return TEMPORARY.has(wordAfter(text, ['create', 'local', 'global', 'or', 'replace']))
-        ? changing('a temporary object')
-        : PLAIN
     case 'reset':
     case 'discard':
     case 'listen':
@@ -56,8 +65,24 @@ export function statementKind(text: string): StatementKind {
     case 'load':
       return changing(leadingKeyword(text).toUpperCase())
     default:
-      return PLAIN
+      return mayBeTemporary.test(text) && makesTemporary(text) ? TEMPORARY_OBJECT : PLAIN
   }
+}
+
+/** Of every statement, so it must be quick. */
+const mayBeTemporary = /temp/i
+
+/** Whether a statement makes, or writes out the schema of, what only its session has: SELECT INTO TEMP, EXPLAIN CREATE TEMP too. */
+function makesTemporary(text: string): boolean {
+  let before = ''
+  for (const token of tokenize(text)) {
+    if (isBlank(token)) continue
+    if (TEMPORARY_SCHEMA.test(identifierName(token) ?? '')) return true
+    const word = token.kind === 'word' ? token.text.toLowerCase() : ''
+    if (TEMPORARY.has(word) && BEFORE_TEMPORARY.has(before)) return true
+    before = word
+  }
+  return false
 }
 
 function changing(changes: string): StatementKind {

@@ -65,12 +65,16 @@ export interface PgServerOptions {
   readonly onStatement: ((text: string) => void) | undefined
 }
 
-/** Connections for DDL and the registry. Few: a warm request needs none. */
+/** Connections for DDL and what else the admin does. Some wait long for the lock of a namespace. */
 const ADMIN_POOL_SIZE = 5
+/** Connections of the registry, which a cold request waits for: of its own, or migrations would keep it from the registry. */
+const REGISTRY_POOL_SIZE = 3
 
 interface Opened {
   readonly shared: EndablePool
   readonly admin: EndablePool
+  /** Connects to nothing where there is no registry. */
+  readonly registry: EndablePool
   readonly databases: TenantDatabases
   readonly queries: ScopedQueries
   readonly drizzle: (options: { client: object }) => unknown
@@ -96,6 +100,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
       scopeText: (text: string) => scopeText(text, layout.naming),
       guard,
       pooled: options.pooled,
+      sharesTables: scope.strategy === 'rls',
       onStatement: options.onStatement,
     })
   }
@@ -121,6 +126,14 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().admin, work),
   })
 
+  const registry: AdminConnection = Object.freeze({
+    get client() {
+      return registryClient(parts().registry.pool)
+    },
+    query: <TRow>(text: string, parameters?: readonly unknown[]) => queryOn(parts().registry)<TRow>(text, parameters),
+    transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().registry, work),
+  })
+
   const confined = {
     client: (scope: Scope, guard: Guard) => tenantPool(sourceOf(scope), session(scope, guard)),
     lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(sourceOf(scope), session(scope, guard)),
@@ -133,13 +146,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, rights),
     registry: Object.freeze({
       dialect: 'postgres',
-      connection: Object.freeze({
-        get client() {
-          return registryClient(parts().admin.pool)
-        },
-        query: admin.query,
-        transaction: admin.transaction,
-      }),
+      connection: registry,
       listen: (name: string) => connectPgChanges(() => parts().admin.pg, { url: options.adminUrl, name }),
     }),
 
@@ -212,8 +219,12 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     },
     stats(): Readonly<Record<string, PoolStats>> {
       if (opened === undefined) return {}
-      const { shared, admin: administering, databases } = opened
-      const stats = { serving: statsOf(shared.pool), admin: statsOf(administering.pool) }
+      const { shared, databases } = opened
+      const stats = {
+        serving: statsOf(shared.pool),
+        admin: statsOf(opened.admin.pool),
+        registry: statsOf(opened.registry.pool),
+      }
       return options.strategies.includes('database') ? { ...stats, tenants: databases.stats() } : stats
     },
     async close() {
@@ -234,6 +245,13 @@ async function load(options: PgServerOptions): Promise<Opened> {
   return Object.freeze({
     shared: open(servingUrl(options), options.poolSize, options.poolSize + options.maxOverflow),
     admin: open(options.adminUrl, 0, ADMIN_POOL_SIZE),
+    registry: openPool(pg, timeoutMs, {
+      connectionString: options.adminUrl,
+      max: REGISTRY_POOL_SIZE,
+      maxLifetimeSeconds,
+      // Drizzle takes its connections from the pool itself, past the timed checkout.
+      connectionTimeoutMillis: timeoutMs,
+    }),
     databases: openTenantDatabases(pg, {
       url: options.url,
       adminUrl: options.adminUrl,
@@ -260,8 +278,11 @@ function isSilent({ strategy, settings }: Scope, options: PgServerOptions): bool
   return strategy === 'schema' && isQualified(options) && Object.keys(settings).length === 0
 }
 
-function endAll({ shared, admin, databases }: Opened, patienceMs: number): Promise<PromiseSettledResult<void>[]> {
-  return Promise.allSettled([shared, admin, databases].map((pool) => pool.end(patienceMs)))
+function endAll(
+  { shared, admin, registry, databases }: Opened,
+  patienceMs: number,
+): Promise<PromiseSettledResult<void>[]> {
+  return Promise.allSettled([shared, admin, registry, databases].map((pool) => pool.end(patienceMs)))
 }
 
 function breachesOf({ role, breaches }: Baseline): string[] {

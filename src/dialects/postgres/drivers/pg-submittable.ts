@@ -1,4 +1,5 @@
 import { type TenancyContext, enterContext } from '../../../context.ts'
+import type { Guard } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { leadingKeyword } from '../lexer.ts'
 import { statementKind } from '../statement-kind.ts'
@@ -37,6 +38,24 @@ export function assertSubmittable(submittable: PgSubmittable, scopeText: (text: 
   }
   used.add(submittable)
   Reflect.set(holder as object, 'text', scopeText(text))
+}
+
+/** Asks before every further batch of rows too: each is a statement to the server. */
+export function guardReads(submittable: PgSubmittable, guard: Guard): void {
+  const cursor = submittable.text === undefined ? submittable.cursor : submittable
+  const read: unknown = cursor?.read
+  if (cursor === undefined || typeof read !== 'function') return
+  Reflect.set(cursor, 'read', (...parameters: unknown[]): unknown => {
+    try {
+      guard()
+    } catch (error) {
+      const callback = parameters.at(-1)
+      if (typeof callback !== 'function') return Promise.reject(error)
+      queueMicrotask(() => Reflect.apply(callback, undefined, [error]))
+      return undefined
+    }
+    return Reflect.apply(read, cursor, parameters)
+  })
 }
 
 /** Makes everything that the submittable calls back run in `context`, and calls `ended` when its statement is over. */

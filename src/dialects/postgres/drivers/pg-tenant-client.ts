@@ -6,7 +6,7 @@ import { breaksConnection, statementFailure } from '../failure.ts'
 import { type StatementKind, statementKind } from '../statement-kind.ts'
 import type { Lead, ScopedQueries, WireScope } from './pg-scoped-query.ts'
 import { changesSession } from './pg-session-commands.ts'
-import { assertSubmittable, bindSubmittable, scopeSubmittable } from './pg-submittable.ts'
+import { assertSubmittable, bindSubmittable, guardReads, scopeSubmittable } from './pg-submittable.ts'
 import type { PgClient, PgQueryConfig, PgResult, PgSubmittable } from './pg-types.ts'
 
 /** What confines the clients of one tenant. */
@@ -18,6 +18,8 @@ export interface TenantSession {
   readonly scopeText: (text: string) => string
   /** Whether a pooler may hand the server's session to somebody else after each transaction. */
   readonly pooled: boolean
+  /** Whether its tables are those of other tenants too, told apart by their rows. */
+  readonly sharesTables: boolean
   /** Told the text of every statement before it is sent. */
   readonly onStatement: ((text: string) => void) | undefined
 }
@@ -111,7 +113,7 @@ export class TenantClient extends EventEmitter {
     if (statement.kind === 'rollback' && this.#state === 'finished') return NOTHING_TO_ROLL_BACK
     if (statement.kind !== 'rollback') this.#session.guard()
     refuse(statement, this.#session)
-    if (statement.kind === 'plain' && statement.changes !== undefined) this.#tainted ||= true
+    if ('changes' in statement) this.#tainted ||= true
     if (this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
     if (this.#state === 'open') return this.#inTransaction(config, statement)
     if (statement.kind === 'procedure') return this.#ownTransaction(config, statement)
@@ -195,6 +197,7 @@ export class TenantClient extends EventEmitter {
     if (this.#lost !== undefined) throw statementFailure(this.#lost)
     if (this.#state === 'released' || this.#state === 'finished') throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
     assertSubmittable(submittable, this.#session.scopeText)
+    guardReads(submittable, this.#session.guard)
     const { alone, inside } = this.#session.scope
     const lead = this.#state === 'open' ? inside : alone
     const context = currentContext()
@@ -213,13 +216,18 @@ export class TenantClient extends EventEmitter {
   }
 }
 
+type SessionLimits = Pick<TenantSession, 'pooled' | 'sharesTables'>
+
 /**
  * Refuses what no tenant may send, and behind a pooler what it would leave in a session that is not ours to destroy.
  * @throws TENANCY_ERR_STATEMENT_REFUSED
  */
-export function refuse(statement: StatementKind, { pooled }: Pick<TenantSession, 'pooled'>): void {
+export function refuse(statement: StatementKind, { pooled, sharesTables }: SessionLimits): void {
   if (statement.kind === 'refused') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [statement.what])
-  if (pooled && statement.kind === 'plain' && statement.changes !== undefined) {
+  if (statement.kind === 'plain' && statement.locks === true && sharesTables) {
+    throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['LOCK; it would stop all tenants that share the table'])
+  }
+  if (pooled && 'changes' in statement && statement.changes !== undefined) {
     throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [
       `what outlives its transaction behind a pooler: ${statement.changes}`,
     ])

@@ -43,7 +43,7 @@ export interface PgSubmittable {
   submit(connection: PgConnection): unknown
   /** Of a cursor; a stream has it in its cursor. */
   readonly text?: unknown
-  readonly cursor?: { readonly text?: unknown }
+  readonly cursor?: { readonly text?: unknown; read?: unknown }
   read?: unknown
   requiresPreparation?: unknown
   handleDataRow(message: unknown): void
@@ -102,6 +102,8 @@ export interface PgPoolOptions {
   readonly max: number
   readonly maxLifetimeSeconds: number
   readonly application_name?: string
+  /** Longest wait for a connection, in milliseconds; 0 or nothing: for ever. */
+  readonly connectionTimeoutMillis?: number
 }
 
 /** The module `pg`. */

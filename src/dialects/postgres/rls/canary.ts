@@ -23,12 +23,11 @@ export async function ensureCanary(query: Query, at: SharedSchema): Promise<void
   }
 }
 
-/** Whether the canary is there. */
-export async function hasCanary(query: Query, at: SharedSchema): Promise<boolean> {
-  const [row] = await query<{ there: boolean }>('select pg_catalog.to_regclass($1) is not null as there', [
-    canaryName(at),
-  ])
-  return row?.there === true
+/** Whether the canary is there. Read from the table: behind a lock `to_regclass` may still remember that it was not. */
+export async function hasCanary(query: Query, { schema }: SharedSchema): Promise<boolean> {
+  const text = `select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = $2`
+  return (await query(text, [schema, CANARY])).length > 0
 }
 
 function canaryName({ schema }: SharedSchema): string {

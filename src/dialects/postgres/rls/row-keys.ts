@@ -22,7 +22,7 @@ const MARK = 'fastify-tenancy row keys'
  */
 export async function claimRowKey(query: Query, schema: string, { tenantId, settings }: Scope): Promise<boolean> {
   const table = `${quoteIdentifier(schema)}.${quoteIdentifier(ROW_KEYS)}`
-  await ensureTable(query, table)
+  await ensureTable(query, schema, table)
   await closeTable(query, table)
   const key = canonicalRowKey(settings[TENANT_SETTING] ?? '')
   await query(`insert into ${table} (row_key, tenant) values ($1, $2) on conflict do nothing`, [key, tenantId])
@@ -33,13 +33,14 @@ export async function claimRowKey(query: Query, schema: string, { tenantId, sett
   return claim?.own === true
 }
 
-async function ensureTable(query: Query, table: string): Promise<void> {
-  const [found] = await query<{ exists: boolean; mark: string | null }>(
-    `select pg_catalog.to_regclass($1) is not null as exists,
-       pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class') as mark`,
-    [table],
+async function ensureTable(query: Query, schema: string, table: string): Promise<void> {
+  // Read from the table: behind the lock `to_regclass` may still remember that it was not there.
+  const [found] = await query<{ mark: string | null }>(
+    `select pg_catalog.obj_description(c.oid, 'pg_class') as mark from pg_catalog.pg_class c
+     join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2`,
+    [schema, ROW_KEYS],
   )
-  if (found?.exists === true) {
+  if (found !== undefined) {
     if (found.mark !== MARK) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [table])
     return
   }
