@@ -139,15 +139,15 @@ async function publish(options: RegistrationOptions, tenant: Tenant): Promise<Te
 }
 
 /**
- * The tenant as it is now. If it was purged meanwhile, or forgotten by whoever failed to make it, what was just made in its
- * name is nobody's, and goes.
+ * The tenant as it is now. If it was purged meanwhile, what was just made in its name goes again. If its row is gone, nothing
+ * does: whoever failed to make it has forgotten it, or the registry is another one than before, and rows may be in there.
  * @throws TENANCY_ERR_TENANT_NOT_FOUND, TENANCY_ERR_STATUS_TRANSITION
  */
 async function confirm({ store, strategy, server }: RegistrationOptions, tenant: Tenant): Promise<Tenant> {
   const now = await store.getById(tenant.id)
-  if (now !== undefined && now.status !== 'purging' && now.status !== 'purged') return now
-  await server.destroy(strategy.scope(tenant))
   if (now === undefined) throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
+  if (now.status !== 'purging' && now.status !== 'purged') return now
+  await server.destroy(strategy.scope(now))
   throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [now.status, tenant.status])
 }
 
