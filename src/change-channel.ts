@@ -15,9 +15,11 @@ export function configuredChannel(config: Config, server: Server): ChangeChannel
   const listen = tenantStore === undefined ? server.registry?.listen : undefined
   // What the database tells comes with the commit and cannot be lost, so it is better where there are both.
   if (listen !== undefined && changeChannel !== 'redis') {
-    return createChangeChannel(listen(changeChannelName(quoteRegistry(registrySchema))))
+    return createChangeChannel(listen(changeChannelName(quoteRegistry(registrySchema))), true)
   }
-  return redisUrl === undefined ? undefined : createChangeChannel(connectRedisChanges({ url: redisUrl, keyPrefix }))
+  return redisUrl === undefined
+    ? undefined
+    : createChangeChannel(connectRedisChanges({ url: redisUrl, keyPrefix }), false)
 }
 
 /** Whether another process can write the registry. */

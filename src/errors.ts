@@ -43,7 +43,7 @@ const table = {
   ],
   TENANCY_ERR_TENANT_LIMIT: [
     409,
-    'There are %s tenants, as many as `maxTenants` allows. Purge one that is deleted, or raise it.',
+    '`maxTenants` is %s, and there are as many tenants, or more. Purge one that is deleted, or raise it.',
   ],
   TENANCY_ERR_TENANT_NOT_FOUND: [404, 'There is no such tenant.'],
   TENANCY_ERR_TENANT_CONFLICT: [

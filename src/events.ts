@@ -6,11 +6,11 @@ export interface TenancyEvents {
   'fastify-tenancy:cache:hit': { readonly tier: CacheTier; readonly id: string }
   /** A cache knew that nobody has the identifier. */
   'fastify-tenancy:cache:negative-hit': { readonly tier: CacheTier; readonly identifier: string }
-  /** A cache did not know. */
-  'fastify-tenancy:cache:miss': { readonly tier: CacheTier; readonly identifier: string }
+  /** A cache did not know: L1 is asked for an identifier, L2 for an id. */
+  'fastify-tenancy:cache:miss': { readonly tier: CacheTier; readonly identifier?: string; readonly id?: string }
   /** An entry that had expired was served while it is read anew, because the channel for changes is healthy. */
   'fastify-tenancy:cache:stale': { readonly tier: CacheTier; readonly id: string }
-  /** A tenant was read for the caches. `found` is false when there is none; a read that failed is not told. */
+  /** A tenant was read for L1, from L2 or the registry. `found` is false when there is none; a read that failed is not told. */
   'fastify-tenancy:store:load': { readonly milliseconds: number; readonly found: boolean }
   /** A cache was made to forget: one tenant, or all when there is no id. */
   'fastify-tenancy:cache:invalidation': { readonly tier: CacheTier; readonly id?: string }

@@ -1,4 +1,4 @@
-import { assertServed } from './admission/admission.ts'
+import { assertServed, type TenantLookup } from './admission/admission.ts'
 import { createLru } from './cache/lru.ts'
 import { createTenantCache } from './cache/tenant-cache.ts'
 import { configuredChannel, isWrittenElsewhere } from './change-channel.ts'
@@ -43,7 +43,7 @@ import { adoptSharedTables } from './shared-tables.ts'
 import { adoptTables } from './sql/adopt.ts'
 import { configuredStrategy } from './strategy.ts'
 import { createChangeFeed } from './tenants/change-feed.ts'
-import { type CachedTenantStore, createCachedTenantStore } from './tenants/cached-store.ts'
+import { createCachedTenantStore } from './tenants/cached-store.ts'
 import { iterateTenants } from './tenants/iterate-tenants.ts'
 import { createEncryptingTenantStore } from './tenants/encrypting-store.ts'
 import { createSecretFields } from './tenants/secret-fields.ts'
@@ -135,7 +135,7 @@ export interface Tenancy {
 
 /** A {@link Tenancy} with what the plugin needs of it. */
 export interface TenancyInstance extends Tenancy, Omit<ContextInstance, 'metadataOf'> {
-  readonly lookup: Pick<CachedTenantStore, 'peek' | 'resolve'>
+  readonly lookup: TenantLookup
   /** Connects, verifies, prepares the registry. Once; a failure may be retried. */
   start(): Promise<void>
   transactionOf(tenant: Tenant): RequestTransaction
@@ -167,7 +167,13 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   const revoked = new Map<string, number>()
   const forget = (tenant: Tenant): void => {
     // One that was placed by a strategy that is no longer configured was never served here.
-    if (strategy.needs.includes(tenant.placement.strategy)) server.forget?.(strategy.scope(tenant))
+    if (!strategy.needs.includes(tenant.placement.strategy)) return
+    try {
+      server.forget?.(strategy.scope(tenant))
+    } catch (error) {
+      // Nor one whose placement is invalid; whoever comes after it in the same news must be heard of all the same.
+      log.error({ error }, 'fastify-tenancy could not forget a tenant')
+    }
   }
   const cache = createTenantCache({ maxSize: config.l1CacheMaxSize, ttlSeconds: config.l1CacheTtlSeconds })
   const channel = configuredChannel(config, server)
@@ -321,7 +327,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       databases: handles.size,
     }),
 
-    lookup: store,
+    lookup: { peek: store.peek, resolve: store.load },
     start,
     databaseOf: databases.of,
     metadataOf: (tenant: Tenant) => metadata.of(tenant) as TenantMetadata,

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { RedisClient } from '../contracts/redis.ts'
 import type { Lease, SharedRead, SharedTenantCache } from '../contracts/shared-cache.ts'
 import type { Tenant } from '../contracts/tenant.ts'
+import { events } from '../events.ts'
 import { type CircuitState, createCircuit } from './circuit.ts'
 import { fillScript, type RedisScript, readScript, tellScript } from './redis-scripts.ts'
 import type { TenantCodec } from './tenant-codec.ts'
@@ -145,16 +146,19 @@ export function createRedisTenantCache(options: RedisTenantCacheOptions): Shared
       const tenant = typeof text === 'string' ? opened?.codec.decode(text, id) : undefined
       if (tenant !== undefined && typeof age === 'number') {
         hits++
+        if (events.hit.hasSubscribers) events.hit.publish({ tier: 'l2', id })
         return { tenant, asOf: begun - age - PRECISION_MS }
       }
       // What cannot be read stands in the way of what could.
       await tell(id)
     }
     misses++
+    if (events.miss.hasSubscribers) events.miss.publish({ tier: 'l2', id })
     return kind === 'lease' && typeof text === 'string' ? { lease: { token: text, begun } } : {}
   }
 
   async function tell(id: string, version = 0): Promise<void> {
+    if (events.invalidation.hasSubscribers) events.invalidation.publish({ tier: 'l2', id })
     if (circuit.state !== 'closed') return owe(id, version)
     try {
       await run(tellScript, id, version, Math.max(ttlMs, FLOOR_MS))

@@ -47,8 +47,8 @@ export function createTenantCodec(key: Uint8Array): TenantCodec {
   const macOf = (text: string) => createHmac('sha256', key).update(text).digest()
   return Object.freeze({
     encode(tenant: Tenant) {
-      const text = JSON.stringify({ version: VERSION, tenant })
-      if (!isDeepStrictEqual(fromJson(text), { version: VERSION, tenant })) return undefined
+      const text = toJson({ version: VERSION, tenant })
+      if (text === undefined) return undefined
       return `${macOf(text).toString('base64url')}.${text}`
     },
     decode(given: string, id: string) {
@@ -61,6 +61,16 @@ export function createTenantCodec(key: Uint8Array): TenantCodec {
       return data?.tenant.id === id ? deepFreeze((fromJson(text) as { tenant: Tenant }).tenant) : undefined
     },
   })
+}
+
+/** The text, if it says all of the value; metadata that are nested too deep to compare are not shared either. */
+function toJson(value: object): string | undefined {
+  try {
+    const text = JSON.stringify(value)
+    return isDeepStrictEqual(fromJson(text), value) ? text : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function fromJson(text: string): unknown {

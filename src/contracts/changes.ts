@@ -26,6 +26,11 @@ export interface ChangeChannel {
   open(listener: ChangeListener): void
   /** Whether a message of our own came back a moment ago: what others send comes too. */
   readonly healthy: boolean
+  /**
+   * Whether nothing that is written goes untold while it is healthy, because the registry itself tells it. Where writers do, one
+   * that cannot reach the channel is not heard.
+   */
+  readonly lossless: boolean
   /** Tells the other processes that a tenant is being changed. Waits for nothing and never throws. */
   announce(id: string): void
   close(): void

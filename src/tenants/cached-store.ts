@@ -38,6 +38,8 @@ export interface CachedTenantStore extends TenantStore {
   peek(identifier: string): Tenant | null | undefined
   /** The tenant by L1, else by one read that everyone who asks meanwhile shares. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   resolve(identifier: string): Promise<Tenant | undefined>
+  /** As `resolve`, for who has just peeked in vain: asking L1 again would count a second miss. */
+  load(identifier: string): Promise<Tenant | undefined>
   /** Puts the newest active tenants into L1, `count` at most, by pages. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   preload(count: number): Promise<void>
   /** As `resolve`, by id; an unknown id is not remembered. @throws TENANCY_ERR_STORE_UNAVAILABLE */
@@ -204,14 +206,15 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     return tenants
   }
 
+  const load = (identifier: string) => shared(`identifier:${identifier}`, byIdentifier(identifier, nearest))
+
   return Object.freeze({
     peek,
     preload,
+    load,
     async resolve(identifier: string) {
       const held = peek(identifier)
-      return held === undefined
-        ? shared(`identifier:${identifier}`, byIdentifier(identifier, nearest))
-        : (held ?? undefined)
+      return held === undefined ? load(identifier) : (held ?? undefined)
     },
     resolveById: async (id: string) => cache.peekById(id) ?? shared(`id:${id}`, byId(id, nearest)),
     initialize: () => store.initialize(),

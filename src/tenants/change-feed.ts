@@ -26,7 +26,7 @@ export interface ChangeFeed {
   close(): void
 }
 
-/** Milliseconds between two looks while no channel is proven healthy. Half a second is left for what a look takes. */
+/** Milliseconds between two looks while no channel is healthy that loses nothing. Half a second is left for what a look takes. */
 const OFTEN_MS = 400
 /** Milliseconds between two looks while it is. */
 const SELDOM_MS = 5000
@@ -42,8 +42,8 @@ const WORTH_TELLING_MS = 3000
 
 /**
  * A message of the channel says only that there is something to read; what changed is read from the registry after the
- * last position, so a message that is lost, forged or late does no harm. While the channel is not healthy the feed looks
- * often, so a tenant that is suspended anywhere is refused here within a second. While neither the channel nor the
+ * last position, so a message that is lost, forged or late does no harm. While the channel is not healthy, or writers could
+ * fail to reach it, the feed looks often, so a tenant that is suspended anywhere is refused here within a second. While neither the channel nor the
  * registry answers, what is cached lives until its TTL.
  */
 export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOptions): ChangeFeed {
@@ -97,7 +97,8 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
     })
   }
 
-  const watchful = (): boolean => !(channel?.healthy && answers) || performance.now() < alertUntil
+  const sure = (): boolean => channel?.healthy === true && channel.lossless && answers
+  const watchful = (): boolean => !sure() || performance.now() < alertUntil
 
   function schedule(): void {
     clearTimeout(timer)

@@ -40,7 +40,10 @@ function secretsIn(value: unknown): TenantSecret[] {
   while (left.length > 0) {
     const current = left.pop()
     if (isTenantSecret(current)) secrets.push(current)
-    else if (typeof current === 'object' && current !== null) left.push(...(Object.values(current) as unknown[]))
+    else if (typeof current === 'object' && current !== null) {
+      // One by one: a call takes only so many parameters.
+      for (const value of Object.values(current) as unknown[]) left.push(value)
+    }
   }
   return secrets
 }

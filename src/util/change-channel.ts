@@ -13,7 +13,7 @@ const PAUSE_MS = 500
  * A channel over any connection that can send to itself: it is healthy while beats come back, which also tells a
  * connection that is open and carries nothing, as behind a pooler that does not know LISTEN.
  */
-export function createChangeChannel(connect: ConnectChannel): ChangeChannel {
+export function createChangeChannel(connect: ConnectChannel, lossless: boolean): ChangeChannel {
   let listener: ChangeListener | undefined
   let connection: ChannelConnection | undefined
   /** Which attempt to connect counts: what an older one still tells is not heard. */
@@ -92,6 +92,7 @@ export function createChangeChannel(connect: ConnectChannel): ChangeChannel {
       begin()
       beating = setInterval(tick, BEAT_MS).unref()
     },
+    lossless,
     get healthy() {
       return healthy
     },

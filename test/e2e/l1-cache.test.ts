@@ -31,7 +31,7 @@ describeWith(['postgres18'], 'L1', ({ postgres18 }) => {
       return [size, app.tenancy.getMetrics().cache.misses]
     })
     expect(await Promise.all(sizes)).toEqual([
-      [0, 2],
+      [0, 1],
       [3, 0],
       [10, 0],
     ])
@@ -41,6 +41,9 @@ describeWith(['postgres18'], 'L1', ({ postgres18 }) => {
     const app = await start({ l1CacheTtlSeconds: 1 })
     await app.tenancy.ensure({ identifier: 'acme' })
     const size = () => app.tenancy.getMetrics().cache.size
+    // News of our own write may still come back and end what is held.
+    await sleep(300)
+    await app.inject({ url: '/who', headers: as('acme') })
     expect(size()).toBe(1)
     await sleep(2300)
     expect(size()).toBe(0)

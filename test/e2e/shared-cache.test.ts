@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { rawRedis } from '../cache/shared.ts'
 import { until } from '../faults/fixture.ts'
@@ -30,11 +31,16 @@ describeWith(['postgres18', 'redis'], 'the cache in Redis, switched on and off',
 
   it('[W30] on: one process reads a tenant that another one put there, for as long as `cacheTtl`', async () => {
     const { one, two, raw, held } = await asked(true)
+    const told: unknown[] = []
+    const tell = (message: unknown) => void told.push(message)
+    subscribe('fastify-tenancy:cache:hit', tell)
+    onTestFinished(() => void unsubscribe('fastify-tenancy:cache:hit', tell))
     await until(async () => {
       await untilExpired()
       expect([await one.ask('acme'), await two.ask('acme')]).toEqual(['200 acme', '200 acme'])
       return (two.app.tenancy.getMetrics().sharedCache?.hits ?? 0) > 0
     }, 20)
+    expect(told).toContainEqual({ tier: 'l2', id: expect.any(String) as string })
     const lives = await Promise.all((await held()).map(async (key) => Number(await raw.call('pttl', key))))
     expect(lives.length).toBeGreaterThan(0)
     expect(Math.max(...lives)).toBeGreaterThan((CACHE_TTL * 1000) / 2)

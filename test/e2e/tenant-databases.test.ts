@@ -101,8 +101,8 @@ describeWith(['postgres15'], 'a database per tenant in an app', ({ postgres15 })
     const [one, two] = [await appWith(), await appWith({ l1CacheTtlSeconds: 1 })]
     const { placement } = await one.tenancy.register({ identifier: 'elsewhere' })
     await add(two, 'elsewhere')
-    await one.tenancy.suspend('elsewhere')
     expect(await sessionsIn(placement.namespace)).toBe(1)
+    await one.tenancy.suspend('elsewhere')
     await expect
       .poll(async () => (await two.inject({ url: '/notes', headers: as('elsewhere') })).statusCode, { timeout: 3000 })
       .toBe(403)

@@ -58,6 +58,8 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
       checks: { database: down(UNAVAILABLE), store: { ok: true }, servers: {} },
     })
     serving.refuse(false)
+    // News of our own write has come back by now, and ended what was held.
+    await until(async () => (await call(app, '/names')).statusCode === 200)
     await off(admin)
     expect(await app.tenancy.health()).toEqual({
       ok: false,

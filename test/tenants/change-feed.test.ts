@@ -10,10 +10,11 @@ import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
 import { newTenant } from '../conformance/store.ts'
 
 /** A channel that a test drives by hand. */
-function handChannel() {
+function handChannel(lossless = true) {
   let listener: ChangeListener | undefined
   let healthy = false
   const channel: ChangeChannel = {
+    lossless,
     open: (heardBy) => (listener = heardBy),
     get healthy() {
       return healthy
@@ -88,6 +89,18 @@ describe('createChangeFeed', () => {
     feed.close()
     await sleep(900)
     expect(looks).toBe(before + 1)
+  })
+
+  it('looks often although the channel is healthy where a writer may fail to reach it', async () => {
+    const { channel, set } = handChannel(false)
+    const { feed } = await start(channel)
+    set(true)
+    await sleep(150)
+    expect(feed.healthy).toBe(true)
+    const before = looks
+    await sleep(1200)
+    expect(looks).toBeGreaterThanOrEqual(before + 2)
+    feed.close()
   })
 
   it('takes a message for a hint: forgets at once, then reads, and looks often for a while', async () => {
