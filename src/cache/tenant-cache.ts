@@ -124,7 +124,11 @@ class L1 implements TenantCache {
   }
 
   set(tenant: Tenant, since?: number): boolean {
-    if (!this.#passesFloor(tenant, since) || !this.#takesIdentifier(tenant, since)) return false
+    if (!this.#passesFloor(tenant, since) || !this.#takesIdentifier(tenant, since)) {
+      // That nobody has the identifier is in doubt all the same: who asks for it next asks the store.
+      this.#missing.delete(tenant.identifier)
+      return false
+    }
     this.#missing.delete(tenant.identifier)
     this.#tenants.set(tenant.identifier, tenant)
     this.#byId.set(tenant.id, tenant)

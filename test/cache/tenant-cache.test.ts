@@ -139,6 +139,15 @@ describe('createTenantCache', () => {
       expect(cache.peek('acme')).toMatchObject({ id: '1' })
     })
 
+    it('end when someone is said to have the identifier, though that is not believed: news of it came meanwhile', () => {
+      cache.set(tenant('1', 'before', 1))
+      cache.setMissing('after', cache.epoch)
+      const since = cache.epoch
+      cache.forget('1')
+      expect(cache.set(tenant('1', 'after', 2), since)).toBe(false)
+      expect(cache.peek('after')).toBeUndefined()
+    })
+
     it('do not come back when the tenant that got the identifier has to leave L1', () => {
       cache.setMissing('acme', cache.epoch)
       cache.set(tenant('1', 'acme'))
