@@ -23,12 +23,12 @@ export interface CachedTenantStoreOptions {
    * come again for a version that L1 had to forget. Must not throw.
    */
   readonly onChange?: (tenant: Tenant) => void
-  /** Called with an id before something is written and after it, for other processes to hear. Must not throw. */
   /**
    * Whether L1 hears of every change at once. Then an entry that has expired is served while it is read anew.
    * Default: never.
    */
   readonly isFresh?: () => boolean
+  /** Called with an id before something is written and after it, for other processes to hear. Must not throw. */
   readonly announce?: ((id: string) => void) | undefined
 }
 

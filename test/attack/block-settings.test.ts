@@ -25,4 +25,15 @@ describeWith(['postgres15'], 'a SET inside a DO block', ({ postgres15 }) => {
       ),
     ).toBe('inserted')
   })
+
+  it('is not run behind a pooler, whose session is not ours to end', async () => {
+    const database = await baselineDatabase(postgres15.url)
+    onTestFinished(() => database.drop())
+    const app = await tenantApp(database, { pooler: 'transaction' })
+    await app.ready()
+    onTestFinished(() => app.close())
+    await app.tenancy.register({ identifier: 'acme' })
+    const block = app.tenancy.run('acme', () => db().execute(sql`do $$ begin end $$`))
+    await expect(block).rejects.toMatchObject({ cause: { code: 'TENANCY_ERR_STATEMENT_REFUSED' } })
+  })
 })

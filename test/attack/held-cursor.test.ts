@@ -39,6 +39,23 @@ describeWith(['postgres15'], 'a cursor that is held', ({ postgres15 }) => {
     return { app, cursor }
   }
 
+  it('sends nothing that would outlive it', async () => {
+    const { app } = await held()
+    for (const text of ['select id into temp report from orders', 'do $$ begin end $$', 'lock table orders']) {
+      const refusal = await app.tenancy.run('acme', async () => {
+        const client = await (db() as unknown as { $client: { connect(): Promise<Held> } }).$client.connect()
+        try {
+          return await client.query(new Cursor(text)).read(1)
+        } catch (error) {
+          return error
+        } finally {
+          client.release()
+        }
+      })
+      expect(refusal, text).toMatchObject({ code: 'TENANCY_ERR_STATEMENT_REFUSED' })
+    }
+  })
+
   it('reads nothing in the context of another tenant', async () => {
     const { app, cursor } = await held()
     expect(await app.tenancy.run('globex', () => cursor.read(1).catch(() => []))).toEqual([])

@@ -42,6 +42,7 @@ describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
   })
 
   const { redis } = inject('servers')
+  // Where Redis is waived, which CI refuses and the summary says.
   describe.skipIf(redis === undefined)('with Redis', () => {
     describeTenantStore('Drizzle on PostgreSQL behind L1 and L2', async () => {
       const schema = uniqueSchema()

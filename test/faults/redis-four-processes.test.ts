@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
-import { configSchema } from '../../src/config-schema.ts'
 import type { TenancyOptions } from '../../src/index.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { startRedis } from '../servers/redis.ts'
@@ -9,8 +8,6 @@ import { baselineDatabase } from '../support/database.ts'
 import { type AppProcess, startProcess } from './changes-processes.ts'
 
 const PROCESSES = 4
-/** The second tier too, where this version has it. */
-const l2 = 'cacheEnabled' in configSchema.shape ? { cacheEnabled: true } : {}
 const KILLS = 10
 /** From here on nobody may be served any more, in milliseconds after the verb returned. */
 const GRACE_MS = 1000
@@ -39,7 +36,7 @@ describeWith(['postgres18', 'redis'], 'four processes under load, Redis killed t
             databaseUrl: database.appUrl,
             adminDatabaseUrl: database.adminUrl,
             redisUrl: server.url,
-            ...l2,
+            cacheEnabled: true,
             changeChannel,
             databasePoolSize: 2,
             l1CacheTtlSeconds: 2,

@@ -25,6 +25,8 @@ const TRANSACTION_SETTINGS = new Set(['local', 'transaction', 'constraints'])
 const TEMPORARY = new Set(['temp', 'temporary'])
 /** What stands before TEMP where it is no name: CREATE [LOCAL], CREATE OR REPLACE, SELECT INTO. */
 const BEFORE_TEMPORARY = new Set(['create', 'into', 'local', 'global', 'replace'])
+/** Behind these INTO is followed by the name of a table, which may be `temp`. */
+const WRITES_INTO = new Set(['insert', 'merge'])
 const TEMPORARY_SCHEMA = /^pg_temp(?:_\d+)?$/i
 const TEMPORARY_OBJECT: StatementKind = Object.freeze({ kind: 'plain', changes: 'a temporary object' })
 /** Row policies do not stop it. */
@@ -74,13 +76,14 @@ const mayBeTemporary = /temp/i
 
 /** Whether a statement makes, or writes out the schema of, what only its session has: SELECT INTO TEMP, EXPLAIN CREATE TEMP too. */
 function makesTemporary(text: string): boolean {
-  let before = ''
+  let [earlier, before] = ['', '']
   for (const token of tokenize(text)) {
     if (isBlank(token)) continue
     if (TEMPORARY_SCHEMA.test(identifierName(token) ?? '')) return true
     const word = token.kind === 'word' ? token.text.toLowerCase() : ''
-    if (TEMPORARY.has(word) && BEFORE_TEMPORARY.has(before)) return true
-    before = word
+    const isName = before === 'into' && WRITES_INTO.has(earlier)
+    if (TEMPORARY.has(word) && BEFORE_TEMPORARY.has(before) && !isName) return true
+    ;[earlier, before] = [before, word]
   }
   return false
 }

@@ -33,7 +33,9 @@ export function assertSubmittable(submittable: PgSubmittable, scopeText: (text: 
     throw refused('only cursors and query streams can be submitted')
   }
   if (used.has(submittable)) throw refused('a cursor or stream is for one use; make a new one in each request')
-  if (statementKind(text).kind !== 'plain' || changesSession(leadingKeyword(text).toUpperCase())) {
+  const statement = statementKind(text)
+  const isRead = statement.kind === 'plain' && statement.changes === undefined && statement.locks === undefined
+  if (!isRead || changesSession(leadingKeyword(text).toUpperCase())) {
     throw refused('a cursor or stream reads rows; send other statements as queries')
   }
   used.add(submittable)
