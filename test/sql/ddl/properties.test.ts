@@ -55,6 +55,8 @@ describe.each(databases)('%s', (_, profile, statements, qualifier) => {
   it('never changes a column, a string or a comment', () => {
     fc.assert(
       fc.property(anyName, anyName, anyText, anyText, (table, column, text, note) => {
+        // The name stands in a comment too, and must not open or close one.
+        fc.pre(!/[*]\/|\/[*]/.test(table))
         const comment = note.replaceAll(/[*/]/g, '')
         const build = (name: string) => {
           const columns = `${quote(column)} text DEFAULT ${literal(text)}, ${quote(table)} int`
