@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 /** A module of this folder that runs in a process of its own, so that its CPU time is not the benchmark's. */
 export interface Child {
   /** Where it listens. */
-  readonly port: number
+  readonly ports: readonly number[]
   /** Microseconds of CPU it has used so far. */
   cpu(): Promise<number>
   stop(): Promise<void>
@@ -14,16 +14,16 @@ export interface Child {
 type Request = { readonly start: unknown } | { readonly cpu: true }
 
 /** What it answers, once per request. */
-type Answer = { readonly port: number } | { readonly cpu: number } | { readonly failure: string }
+type Answer = { readonly ports: readonly number[] } | { readonly cpu: number } | { readonly failure: string }
 
 /** Starts `file` and hands it `options`. It must call {@link serve}. */
 export async function startChild(file: string, options: unknown): Promise<Child> {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)))
   try {
     const answer = await ask(child, { start: options })
-    if (!('port' in answer)) throw new Error(`${file} did not start: ${'failure' in answer ? answer.failure : ''}`)
+    if (!('ports' in answer)) throw new Error(`${file} did not start: ${'failure' in answer ? answer.failure : ''}`)
     return {
-      port: answer.port,
+      ports: answer.ports,
       async cpu() {
         const used = await ask(child, { cpu: true })
         return 'cpu' in used ? used.cpu : Number.NaN
@@ -36,8 +36,8 @@ export async function startChild(file: string, options: unknown): Promise<Child>
   }
 }
 
-/** The child's side: calls `start` with the options and tells the parent the port. It ends with its parent. */
-export function serve(start: (options: unknown) => Promise<number>): void {
+/** The child's side: calls `start` with the options and tells the parent the ports. It ends with its parent. */
+export function serve(start: (options: unknown) => Promise<readonly number[]>): void {
   const answer = (message: Answer) => process.send?.(message)
   process.on('message', (request: Request) => {
     if ('cpu' in request) {
@@ -46,7 +46,7 @@ export function serve(start: (options: unknown) => Promise<number>): void {
       return
     }
     start(request.start).then(
-      (port) => answer({ port }),
+      (ports) => answer({ ports }),
       (error: unknown) => answer({ failure: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
     )
   })

@@ -7,9 +7,10 @@ import { serve } from './child.ts'
 import { notes, notesIn } from './notes.ts'
 import { getTenant, getTenantDb, tenancy } from './product.ts'
 
-/** Which app a server process is. */
+/** What a server process serves. */
 export interface ServerOptions {
-  readonly app: keyof typeof apps
+  /** One port for each. */
+  readonly apps: readonly (keyof typeof apps)[]
   readonly databaseUrl: string
   readonly adminDatabaseUrl: string
   /** The namespace of every tenant by its identifier, for the app without tenancy. */
@@ -28,9 +29,13 @@ const apps = { bare, als, tenant }
 
 serve(async (received) => {
   const options = received as ServerOptions
-  const app = Fastify()
-  await apps[options.app](app, options)
-  return Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
+  const ports: number[] = []
+  for (const name of options.apps) {
+    const app = Fastify()
+    await apps[name](app, options)
+    ports.push(Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port))
+  }
+  return ports
 })
 
 /** Without tenancy: a plain pool, the tenant's table by its full name. */

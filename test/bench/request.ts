@@ -1,10 +1,12 @@
 /*
  * What tenancy costs a request: Fastify with the plugin (the tenant by header, found in L1) against Fastify without.
- * Every app is a process of its own; the load, 50 keep-alive connections on which 50 tenants take turns, is this
+ * The servers are processes of their own; the load, 50 keep-alive connections on which 50 tenants take turns, is this
  * process. Every answer is checked: status 200, the right tenant. Numbers are throughputs: 0.90 is a tenth less.
  *
  *   hello   no database. `als` only enters an AsyncLocalStorage: on Node 20 that is most of the cost, on Node 24 it is
- *           nearly free.
+ *           nearly free. Two processes that run the very same app differ by up to a fifth, so there are several, which
+ *           take turns, and what is compared closely, `als` and `plugin`, is served by the same ones. `bare` cannot be: an
+ *           AsyncLocalStorage costs all promises of its process something.
  *   note    one row by primary key through Drizzle; without tenancy by a plain pool and the table's full name.
  *
  *     npm run bench:request -- [--quick] [--json]
@@ -24,6 +26,10 @@ import type { ServerOptions } from './request-server.ts'
 
 const CONNECTIONS = 50
 const POOL_SIZE = 10
+/** Of a kind. */
+const PROCESSES = 3
+/** Requests that each server answers before anything is measured. */
+const WARM_UP = 3000
 const migrations = fileURLToPath(new URL('./migrations', import.meta.url))
 
 const chosen = settings()
@@ -38,25 +44,40 @@ try {
     namespaces: Object.fromEntries(tenants.map(({ identifier, placement }) => [identifier, placement.namespace])),
     poolSize: POOL_SIZE,
   }
-  const variant = async (name: string, app: ServerOptions['app'], exchange: (n: number) => Exchange) => {
-    const child = await startChild('./request-server.ts', { ...options, app } satisfies ServerOptions)
+  const serve = async (...apps: ServerOptions['apps']) => {
+    const child = await startChild('./request-server.ts', { ...options, apps } satisfies ServerOptions)
     children.push(child)
+    return child.ports
+  }
+  const variant = async (name: string, ports: readonly number[], exchange: (n: number) => Exchange) => {
     let turn = 0
-    const { run } = await openLoad(child.port, CONNECTIONS, () => exchange(turn++))
-    return { name, run } satisfies Variant
+    const loads = await Promise.all(ports.map((port) => openLoad(port, CONNECTIONS, () => exchange(turn++))))
+    for (const { run } of loads) await run(WARM_UP)
+    let runs = 0
+    return { name, run: (operations) => at(loads, runs++ % loads.length).run(operations) } satisfies Variant
   }
   const [hello, note] = exchangesOf(tenants)
-  const hellos = await Promise.all([
-    variant('bare', 'bare', hello),
-    variant('als', 'als', hello),
-    variant('plugin', 'tenant', hello),
-    variant('bare, again', 'bare', hello),
-  ])
-  const queries = await Promise.all([
-    variant('plain pool', 'bare', note),
-    variant('plugin', 'tenant', note),
-    variant('plain pool, again', 'bare', note),
-  ])
+  const both = await Promise.all(Array.from({ length: PROCESSES }, () => serve('als', 'tenant')))
+  const bare = (await Promise.all(Array.from({ length: 2 * PROCESSES }, () => serve('bare')))).flat()
+  const hellos = [
+    await variant('bare', bare.slice(PROCESSES), hello),
+    await variant(
+      'als',
+      both.flatMap(([als]) => als ?? []),
+      hello,
+    ),
+    await variant(
+      'plugin',
+      both.flatMap(([, plugin]) => plugin ?? []),
+      hello,
+    ),
+    await variant('bare, again', bare.slice(0, PROCESSES), hello),
+  ]
+  const queries = [
+    await variant('plain pool', bare.slice(0, 1), note),
+    await variant('plugin', await serve('tenant'), note),
+    await variant('plain pool, again', bare.slice(1, 2), note),
+  ]
 
   const [helloEnd, noteEnd] = deadlines(chosen, 2)
   const helloTimes = await measure(hellos, 500, helloEnd ?? 0)

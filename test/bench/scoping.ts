@@ -37,7 +37,7 @@ try {
   const database = await baselineDatabase(postgres.url)
   proxy = await startChild('./proxy-process.ts', { target: postgres.port, delayMs: DELAY_MS })
   const direct: Setting = { database, url: database.appUrl, scopes: await provision(database) }
-  const delayed: Setting = { ...direct, url: withPort(database.appUrl, proxy.port) }
+  const delayed: Setting = { ...direct, url: withPort(database.appUrl, at(proxy.ports, 0)) }
   const parts: readonly Part[] = [
     { name: 'sequential', setting: direct, concurrency: 1, operations: 100, bar: { most: 1.15 } },
     { name: 'sequential +1 ms', setting: delayed, concurrency: 1, operations: 10, bar: { most: 1.06 } },
