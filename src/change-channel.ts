@@ -2,7 +2,7 @@ import { connectRedisChanges } from './cache/redis-change-connection.ts'
 import type { TenancyConfig } from './config.ts'
 import type { ChangeChannel } from './contracts/changes.ts'
 import type { DatabaseServer } from './contracts/dialect.ts'
-import { changeChannelName, quoteRegistry } from './tenants/registry-migrations.ts'
+import { changeChannelQuery } from './tenants/registry-migrations.ts'
 import { createChangeChannel } from './util/change-channel.ts'
 
 type Config = Pick<TenancyConfig, 'changeChannel' | 'redisUrl' | 'redisKeyPrefix' | 'registrySchema' | 'tenantStore'>
@@ -15,7 +15,7 @@ export function configuredChannel(config: Config, server: Server): ChangeChannel
   const listen = tenantStore === undefined ? server.registry?.listen : undefined
   // What the database tells comes with the commit and cannot be lost, so it is better where there are both.
   if (listen !== undefined && changeChannel !== 'redis') {
-    return createChangeChannel(listen(changeChannelName(quoteRegistry(registrySchema))), true)
+    return createChangeChannel(listen(changeChannelQuery(registrySchema)), true)
   }
   return redisUrl === undefined
     ? undefined

@@ -136,7 +136,7 @@ class L1 implements TenantCache {
   }
 
   raise(tenant: Tenant, since: number): boolean {
-    if (tenant.version <= (this.#floors.get(tenant.id)?.value.version ?? 0)) return false
+    if (tenant.version <= this.#floorOf(tenant.id)) return false
     if (invalidation.hasSubscribers) invalidation.publish({ tier: 'l1', id: tenant.id })
     this.#passesFloor(tenant, undefined)
     if (this.#takesIdentifier(tenant, since)) {
@@ -154,12 +154,16 @@ class L1 implements TenantCache {
     this.#missing.set(identifier, true)
   }
 
+  knowsNewer({ id, version }: Tenant): boolean {
+    return version < this.#floorOf(id)
+  }
+
   forget(id: string): void {
     if (invalidation.hasSubscribers) invalidation.publish({ tier: 'l1', id })
     const held = this.#byId.get(id)
     if (held !== undefined) this.#disown(held.identifier)
     const barrier = ++this.#epoch
-    this.#floors.record(id, { version: this.#floors.get(id)?.value.version ?? 0, barrier }, barrier)
+    this.#floors.record(id, { version: this.#floorOf(id), barrier }, barrier)
   }
 
   clear(): void {
@@ -184,6 +188,10 @@ class L1 implements TenantCache {
       negativeHits: this.#negativeHits,
       misses: this.#misses,
     }
+  }
+
+  #floorOf(id: string): number {
+    return this.#floors.get(id)?.value.version ?? 0
   }
 
   /** Raises the floor to the version of `tenant`; false if that is below it, or if its read began too early to tell. */

@@ -33,6 +33,8 @@ export interface TenantCache {
    * when that version was known already.
    */
   raise(tenant: Tenant, since: number): boolean
+  /** Whether a newer version of this tenant is known, held or not. */
+  knowsNewer(tenant: Tenant): boolean
   /** Drops what is held of this id and refuses every read that began before now. */
   forget(id: string): void
   /** Remembers that nobody has this identifier, unless someone got it since `epoch`. */

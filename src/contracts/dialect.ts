@@ -52,8 +52,8 @@ export type RegistryDialect = 'postgres' | 'mysql' | 'sqlite'
 export interface RegistryHome {
   readonly dialect: RegistryDialect
   readonly connection: AdminConnection
-  /** Listens to a channel of the database, where it has any. It has to be open. */
-  readonly listen?: (channel: string) => ConnectChannel
+  /** Listens to the channel of the database that a query gives as `channel`, where it has any. It has to be open. */
+  readonly listen?: (channelQuery: string) => ConnectChannel
   /** True where no other process can write it while this one runs. */
   readonly exclusive?: true
 }

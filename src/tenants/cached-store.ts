@@ -42,11 +42,13 @@ export interface CachedTenantStore extends TenantStore {
   load(identifier: string): Promise<Tenant | undefined>
   /** Puts the newest active tenants into L1, `count` at most, by pages. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   preload(count: number): Promise<void>
+  /** Reads what others say they have changed, and tells what is new of it. Keeps nothing. @throws TENANCY_ERR_STORE_UNAVAILABLE */
+  refresh(ids: readonly string[]): Promise<void>
   /** As `resolve`, by id; an unknown id is not remembered. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   resolveById(id: string): Promise<Tenant | undefined>
 }
 
-/** How often a read is repeated that a write has overtaken. */
+/** How often a tenant is read that writes, or news of them, overtake each time. */
 const MAX_READS = 4
 
 /** Most tenants of one page. */
@@ -63,6 +65,9 @@ interface Lookup {
  * Puts L1, and L2 behind it, in front of a store. Every write goes to the store, then to L1, then to L2: L1 takes effect
  * at once, and what it knows refuses what L2 may still say. A read that a write has overtaken is neither kept nor given to
  * anyone: it is repeated. When it is unknown whether a write took place, both forget the tenant.
+ *
+ * News without a version may be forged and come without end. So the last read is given all the same, and not kept, if it is not
+ * older than what is known, but only to who asked before it began: for them nothing has happened yet that it does not tell.
  */
 export function createCachedTenantStore(options: CachedTenantStoreOptions): CachedTenantStore {
   const { store, cache, l2, onChange, isFresh, announce } = options
@@ -77,8 +82,10 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     return kept
   }
 
-  async function read({ read: ask, held, missing }: Lookup): Promise<Tenant | undefined> {
+  /** @param onLast called before the last read begins */
+  async function read({ read: ask, held, missing }: Lookup, onLast?: () => void): Promise<Tenant | undefined> {
     for (let reads = 1; ; reads++) {
+      if (reads === MAX_READS) onLast?.()
       const start = events.load.hasSubscribers ? performance.now() : 0
       const { tenant, since } = await ask(reads > 1)
       if (events.load.hasSubscribers) {
@@ -91,7 +98,7 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
       // That there is none may be older than the tenant that was just read.
       if (newer !== undefined && (newer !== null || tenant === undefined)) return newer ?? undefined
       if (reads < MAX_READS) continue
-      if (tenant === undefined) return undefined
+      if (tenant === undefined || !cache.knowsNewer(tenant)) return tenant
       throw tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')
     }
   }
@@ -109,7 +116,12 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
   })
 
   function shared(key: string, lookup: Lookup): Promise<Tenant | undefined> {
-    const flight = flights.get(key) ?? read(lookup).finally(() => flights.delete(key))
+    const underWay = flights.get(key)
+    if (underWay !== undefined) return underWay
+    const leave = () => {
+      if (flights.get(key) === flight) flights.delete(key)
+    }
+    const flight = read(lookup, leave).finally(leave)
     flights.set(key, flight)
     return flight
   }
@@ -186,17 +198,28 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     return page
   }
 
+  /** Nothing is kept: what changed elsewhere must not push out what is used here. */
+  function hear(tenants: readonly Tenant[], since: number): void {
+    const news = tenants.filter((tenant) => cache.raise(tenant, since))
+    for (const tenant of news) onChange?.(tenant)
+    // Who made the change may not have reached Redis. L1 knows already, so nobody waits for it.
+    for (const { id, version } of news) void l2?.shared.tell(id, version)
+  }
+
   async function changes(of: TenantStore & Required<Pick<TenantStore, 'changes'>>, after?: string) {
     const since = cache.epoch
     const read: RegistryChanges = await of.changes(after)
-    if (read.reset) cache.clear()
-    // Nothing is kept: what changed elsewhere must not push out what is used here.
-    const news = read.tenants.filter((tenant) => cache.raise(tenant, since))
-    for (const tenant of news) onChange?.(tenant)
-    // Who made the change may not have reached Redis. L1 knows already, so nobody waits for it.
-    if (read.reset) void l2?.shared.clear()
-    else for (const { id, version } of news) void l2?.shared.tell(id, version)
+    if (read.reset) {
+      cache.clear()
+      void l2?.shared.clear()
+    }
+    hear(read.tenants, since)
     return read
+  }
+
+  async function refresh(ids: readonly string[]): Promise<void> {
+    const since = cache.epoch
+    hear(await store.getByIds(ids), since)
   }
 
   async function getByIds(ids: readonly string[]): Promise<readonly Tenant[]> {
@@ -211,6 +234,7 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
   return Object.freeze({
     peek,
     preload,
+    refresh,
     load,
     async resolve(identifier: string) {
       const held = peek(identifier)

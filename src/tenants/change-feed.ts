@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TenantCache } from '../contracts/cache.ts'
 import type { ChangeChannel, RegistryChanges } from '../contracts/changes.ts'
-import type { TenantStore } from '../contracts/store.ts'
 import { tenancyError } from '../errors.ts'
 import { inTime } from '../util/in-time.ts'
+import type { CachedTenantStore } from './cached-store.ts'
 import { isTenantId } from './tenant-input.ts'
 
 /** Options of {@link createChangeFeed}. */
 export interface ChangeFeedOptions {
   /** A store whose caches learn what it reads. */
-  readonly store: Pick<TenantStore, 'changes' | 'getById'>
+  readonly store: Pick<CachedTenantStore, 'changes' | 'refresh'>
   readonly cache: Pick<TenantCache, 'forget' | 'clear'>
   /** Without one the feed looks for itself, often. */
   readonly channel?: ChangeChannel | undefined
@@ -30,6 +30,8 @@ export interface ChangeFeed {
 const OFTEN_MS = 400
 /** Milliseconds between two looks while it is. */
 const SELDOM_MS = 5000
+/** Milliseconds from the end of one look to the next at least, however many messages come: anybody may send them. */
+const PAUSE_MS = 50
 /** How long a message makes the feed look often: its sender may die between the commit and the next message. */
 const ALERT_MS = 3000
 /** A read that takes longer is tried again beside itself, on another connection: its own may be dead. */
@@ -42,7 +44,8 @@ const WORTH_TELLING_MS = 3000
 
 /**
  * A message of the channel says only that there is something to read; what changed is read from the registry after the
- * last position, so a message that is lost, forged or late does no harm. While the channel is not healthy, or writers could
+ * last position, so a message that is lost, forged or late does no harm, and many cost no more reads than some. A store that cannot
+ * tell is asked for those that a message named. While the channel is not healthy, or writers could
  * fail to reach it, the feed looks often, so a tenant that is suspended anywhere is refused here within a second. While neither the channel nor the
  * registry answers, what is cached lives until its TTL.
  */
@@ -54,6 +57,8 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
   let alertUntil = 0
   let timer: NodeJS.Timeout | undefined
   let closed = false
+  /** Whom messages named, for a store that cannot tell its changes itself. */
+  const heard = new Set<string>()
   const report = reporter(warn)
 
   /** Many tries only where the registry answered before: one that is slow is not asked more for it. */
@@ -66,7 +71,17 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
     return inTime(Promise.any(tries), PATIENCE_MS, silent).finally(() => settled.abort())
   }
 
+  async function refresh(): Promise<void> {
+    const ids = [...heard]
+    heard.clear()
+    await inTime(store.refresh(ids), PATIENCE_MS, silent).catch((error: unknown) => {
+      for (const id of ids) heard.add(id)
+      throw error
+    })
+  }
+
   async function catchUp(): Promise<void> {
+    if (store.changes === undefined) return refresh()
     for (let reads = 1; ; reads++) {
       const changes = await read()
       if (changes === undefined || closed) return
@@ -84,12 +99,14 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
         () => true,
         () => false,
       )
+      await sleep(PAUSE_MS, undefined, { ref: false })
     } while (again && answers)
   }
 
   /** One look at a time; who asks meanwhile gets another one. */
   function look(): void {
-    if (closed || store.changes === undefined) return
+    if (closed || (store.changes === undefined && heard.size === 0)) return
+    clearTimeout(timer)
     again = looking !== undefined
     looking ??= lookUntilQuiet().finally(() => {
       looking = undefined
@@ -110,7 +127,7 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
     )
     if (channel !== undefined)
       report('The channel for changes', channel.healthy, 'changes are looked for in the registry instead')
-    timer = setTimeout(look, watchful() ? OFTEN_MS : SELDOM_MS).unref()
+    timer = setTimeout(look, (watchful() ? OFTEN_MS : SELDOM_MS) - PAUSE_MS).unref()
   }
 
   const listener = {
@@ -118,8 +135,8 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
       if (!isTenantId(id)) return
       cache.forget(id)
       alertUntil = performance.now() + ALERT_MS
-      if (store.changes !== undefined) look()
-      else store.getById(id).catch(() => {})
+      if (store.changes === undefined) heard.add(id)
+      look()
     },
     healthChanged: look,
   }
@@ -136,6 +153,7 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
     },
     close() {
       closed = true
+      again = false
       clearTimeout(timer)
       channel?.close()
     },

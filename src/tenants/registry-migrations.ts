@@ -11,8 +11,16 @@ export interface RegistryMigration {
   readonly statements: readonly (string | ((query: Query) => Promise<void>))[]
 }
 
-/** The channel on which the registry in a schema announces its changes, the name of the schema quoted. */
-export function changeChannelName(schema: string): string {
+/**
+ * Gives the name of the channel on which the registry in a schema announces its changes. Only who reads the registry knows
+ * it: any role may NOTIFY, and LISTEN, on a channel whose name it knows.
+ */
+export function changeChannelQuery(schema: string): string {
+  return `select channel from ${quoteRegistry(schema)}.change_counter`
+}
+
+/** The channel of before, whose name anybody could work out, for a schema name that is quoted already. */
+function guessableChannel(schema: string): string {
   return `tenancy_${createHash('md5').update(schema).digest('hex')}`
 }
 
@@ -73,12 +81,12 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
             if tg_op = 'UPDATE' and new.version <= old.version then
               new.version := old.version + 1;
             end if;
-            perform pg_catalog.pg_notify('${changeChannelName(schema)}', 'changed ' || new.id);
+            perform pg_catalog.pg_notify('${guessableChannel(schema)}', 'changed ' || new.id);
             return new;
           end $body$`,
         `create function ${schema}.note_removal() returns trigger language plpgsql set search_path = '' as $body$
           begin
-            perform pg_catalog.pg_notify('${changeChannelName(schema)}', 'changed ' || old.id);
+            perform pg_catalog.pg_notify('${guessableChannel(schema)}', 'changed ' || old.id);
             return old;
           end $body$`,
         `create trigger tenants_take_change before insert or update on ${schema}.tenants
@@ -125,6 +133,30 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
           for each row execute function ${schema}.keep_identifier()`,
         `revoke all on ${schema}.released_identifiers from public`,
         `revoke all on function ${schema}.keep_identifier() from public`,
+      ],
+    },
+    {
+      // In the table and not in the functions: their text is everybody's to read.
+      name: '0006_change_channel',
+      statements: [
+        `alter table ${schema}.change_counter
+          add channel text not null default 'tenancy_' || pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', '')`,
+        `create or replace function ${schema}.note_change() returns trigger language plpgsql set search_path = '' as $body$
+          declare
+            channel text;
+          begin
+            select c.last, c.channel into new.change_number, channel from ${schema}.change_counter c;
+            if tg_op = 'UPDATE' and new.version <= old.version then
+              new.version := old.version + 1;
+            end if;
+            perform pg_catalog.pg_notify(channel, 'changed ' || new.id);
+            return new;
+          end $body$`,
+        `create or replace function ${schema}.note_removal() returns trigger language plpgsql set search_path = '' as $body$
+          begin
+            perform pg_catalog.pg_notify((select c.channel from ${schema}.change_counter c), 'changed ' || old.id);
+            return old;
+          end $body$`,
       ],
     },
   ]

@@ -200,6 +200,59 @@ describe('createCachedTenantStore', () => {
       expect(changes.map(({ version }) => version)).toEqual([3])
     })
 
+    describe('overtaken by news without end', () => {
+      /** Somebody says of `id` that it is being changed, in the middle of each read. */
+      const flood = (id: string, meanwhile: (reads: number) => Promise<void> = async () => {}) => {
+        let reads = 0
+        const flooded: TenantStore = {
+          ...primary,
+          async getByIdentifier(identifier) {
+            const found = await primary.getByIdentifier(identifier)
+            await meanwhile(++reads)
+            cache.forget(id)
+            return found
+          },
+        }
+        store = createCachedTenantStore({ store: flooded, cache, onChange: (tenant) => changes.push(tenant) })
+        return () => reads
+      }
+
+      it('is answered in the end, and not kept', async () => {
+        const acme = await insertActive()
+        const reads = flood(acme.id)
+        expect(await store.resolve('acme')).toEqual(acme)
+        expect(await store.getByIdentifier('acme')).toEqual(acme)
+        expect([reads(), store.peek('acme')]).toEqual([8, undefined])
+      })
+
+      it('is answered too when the flood is of ids that nobody has', async () => {
+        cache = createTenantCache({ maxSize: 1, ttlSeconds: 60 })
+        const acme = await insertActive()
+        flood(acme.id, async () => {
+          for (let n = 0; n < 100; n++) cache.forget(randomUUID())
+        })
+        expect(await store.resolve('acme')).toEqual(acme)
+      })
+
+      it('never gives a tenant that is older than what is known', async () => {
+        const acme = await insertActive()
+        flood(acme.id, async () => void (await store.setStatus(acme.id, 'suspended').catch(() => {})))
+        expect(await store.resolve('acme')).toMatchObject({ status: 'suspended' })
+      })
+
+      it('gives nobody an answer of a read that began before he asked', async () => {
+        const acme = await insertActive()
+        let late: Promise<Tenant | undefined> | undefined
+        flood(acme.id, async (reads) => {
+          if (reads !== 4) return
+          await primary.setStatus(acme.id, 'suspended')
+          late = store.resolve('acme')
+        })
+        expect(await store.resolve('acme')).toEqual(acme)
+        expect(await late).toMatchObject({ status: 'suspended' })
+      })
+    })
+
     it('gives up as unavailable when the store answers with an older tenant again and again', async () => {
       const { id } = await insertActive()
       const stale = await primary.getById(id)

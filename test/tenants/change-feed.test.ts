@@ -1,8 +1,10 @@
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { createTenantCache } from '../../src/cache/tenant-cache.ts'
 import type { ChangeChannel, ChangeListener } from '../../src/contracts/changes.ts'
 import type { TenantStore } from '../../src/contracts/store.ts'
+import type { Tenant } from '../../src/contracts/tenant.ts'
 import { tenancyError } from '../../src/errors.ts'
 import { createCachedTenantStore } from '../../src/tenants/cached-store.ts'
 import { createChangeFeed } from '../../src/tenants/change-feed.ts'
@@ -47,11 +49,12 @@ describe('createChangeFeed', () => {
 
   const start = async (channel?: ChangeChannel, store: TenantStore = counted()) => {
     const cache = createTenantCache({ maxSize: 100, ttlSeconds: 60 })
-    const cached = createCachedTenantStore({ store, cache })
+    const changed: Tenant[] = []
+    const cached = createCachedTenantStore({ store, cache, onChange: (tenant) => changed.push(tenant) })
     const feed = createChangeFeed({ store: cached, cache, channel, warn: (sentence) => warnings.push(sentence) })
     onTestFinished(feed.close)
     await feed.start()
-    return { cached, cache, feed }
+    return { cached, cache, feed, changed }
   }
   const counted = (): TenantStore => ({
     ...primary,
@@ -134,6 +137,72 @@ describe('createChangeFeed', () => {
     await sleep(100)
     expect(looks - before).toBe(2)
     expect(await cached.resolve('acme')).toMatchObject({ id })
+  })
+
+  it('reads no oftener for a flood of messages, one at a time, and still serves', async () => {
+    const { channel, set, say } = handChannel()
+    const { id } = await active()
+    let reading = 0
+    let atOnce = 0
+    const { cached } = await start(channel, {
+      ...primary,
+      async changes(after) {
+        looks++
+        atOnce = Math.max(atOnce, ++reading)
+        await sleep(1)
+        reading--
+        return (await primary.changes?.(after)) ?? expect.fail()
+      },
+      // So that each read of a tenant is overtaken by several messages.
+      getByIdentifier: async (identifier) => (await sleep(5), primary.getByIdentifier(identifier)),
+    })
+    set(true)
+    await sleep(150)
+    const before = looks
+    const until = performance.now() + 1000
+    const answers: unknown[] = []
+    let asking = Promise.resolve()
+    for (let n = 0; performance.now() < until; n++) {
+      say(n % 2 === 0 ? id : randomUUID())
+      if (n % 20 === 0) asking = asking.then(async () => void answers.push(await cached.resolve('acme')))
+      await sleep(1)
+    }
+    await asking
+    expect(answers.length).toBeGreaterThan(10)
+    for (const answer of answers) expect(answer).toMatchObject({ id, status: 'active' })
+    expect(atOnce).toBe(1)
+    expect(looks - before).toBeLessThanOrEqual(21)
+    expect(looks - before).toBeGreaterThan(5)
+  })
+
+  it('asks a store that tells no changes for whom messages named, all with one read, until it answers', async () => {
+    const { channel, set, say } = handChannel(false)
+    const acme = await active()
+    const beta = await primary.insert(newTenant({ identifier: 'beta', status: 'active' }))
+    const asked: (readonly string[])[] = []
+    let down = true
+    const { changes: _, ...without } = primary
+    const { cached, changed } = await start(channel, {
+      ...without,
+      async getByIds(ids) {
+        asked.push(ids)
+        if (down) throw tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')
+        return primary.getByIds(ids)
+      },
+    })
+    set(true)
+    await cached.resolve('acme')
+    await primary.setStatus(acme.id, 'suspended')
+    for (let n = 0; n < 100; n++) for (const { id } of [acme, beta]) say(id)
+    expect(cached.peek('acme')).toBeUndefined()
+    await sleep(200)
+    down = false
+    await sleep(800)
+    expect(changed).toContainEqual(expect.objectContaining({ id: acme.id, status: 'suspended' }))
+    expect(asked.length).toBeLessThanOrEqual(4)
+    expect(new Set(asked.at(-1))).toEqual(new Set([acme.id, beta.id]))
+    await sleep(600)
+    expect(asked.length).toBeLessThanOrEqual(4)
   })
 
   it('tries again beside a read that does not come back', async () => {

@@ -8,8 +8,8 @@ import type { PgListener, PgModule } from './pg-types.ts'
 export interface PgChangeOptions {
   /** Leads to the database itself: behind a pooler nobody hears anything. */
   readonly url: string
-  /** The name of the channel, at most 63 bytes. */
-  readonly name: string
+  /** Gives the name of the channel as `channel`: it is a secret of the registry, and of another one after that was replaced. */
+  readonly channelQuery: string
 }
 
 const PATIENCE_MS = 2000
@@ -19,12 +19,12 @@ const PROOF = 'proof'
 const MESSAGE_EVERY = 20
 
 /** A connection of its own that LISTENs. The database itself announces, in the transaction of each writer. */
-export function connectPgChanges(pg: () => PgModule, { url, name }: PgChangeOptions): ConnectChannel {
-  const notify = (by: PgListener, message: string) => by.query('select pg_catalog.pg_notify($1, $2)', [name, message])
-
+export function connectPgChanges(pg: () => PgModule, { url, channelQuery }: PgChangeOptions): ConnectChannel {
   return async ({ changed, heard, lost }) => {
     const client = newClient(pg(), url)
     const self = randomUUID()
+    let name: string
+    const notify = (by: PgListener, message: string) => by.query('select pg_catalog.pg_notify($1, $2)', [name, message])
     let prove: () => void
     const proven = new Promise<void>((resolve) => (prove = resolve))
     client.on('end', lost)
@@ -36,10 +36,11 @@ export function connectPgChanges(pg: () => PgModule, { url, name }: PgChangeOpti
     })
     try {
       await client.connect()
+      name = await inTime(channelName(client, channelQuery), PATIENCE_MS, silent)
       await client.query(`listen "${name.replaceAll('"', '""')}"`)
       // By another connection: a pooler hands us what we say ourselves, and nothing that others say.
       await withClient(newClient(pg(), url), (other) => notify(other, `${self} ${PROOF}`))
-      await inTime(proven, PATIENCE_MS, () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE'))
+      await inTime(proven, PATIENCE_MS, silent)
     } catch (error) {
       cut(client)
       throw error
@@ -57,6 +58,14 @@ export function connectPgChanges(pg: () => PgModule, { url, name }: PgChangeOpti
   }
 }
 
+const silent = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
+
+async function channelName(client: PgListener, query: string): Promise<string> {
+  const [row] = (await client.query(query, [])).rows as { readonly channel: string }[]
+  if (row === undefined) throw silent()
+  return row.channel
+}
+
 function newClient(pg: PgModule, url: string): PgListener {
   const client = new pg.Client({
     connectionString: url,
@@ -71,7 +80,7 @@ function newClient(pg: PgModule, url: string): PgListener {
 async function withClient(client: PgListener, work: (client: PgListener) => Promise<unknown>): Promise<void> {
   try {
     await client.connect()
-    await inTime(work(client), PATIENCE_MS, () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE'))
+    await inTime(work(client), PATIENCE_MS, silent)
   } finally {
     cut(client)
   }

@@ -147,7 +147,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     registry: Object.freeze({
       dialect: 'postgres',
       connection: registry,
-      listen: (name: string) => connectPgChanges(() => parts().admin.pg, { url: options.adminUrl, name }),
+      listen: (channelQuery: string) =>
+        connectPgChanges(() => parts().admin.pg, { url: options.adminUrl, channelQuery }),
     }),
 
     async open() {
