@@ -90,11 +90,17 @@ function scopeOfTheFirst(url: string, options: LayoutOptions): BrokenCell {
   return { clientOf: (scope) => pgClient(pool, (first ??= scope), { options }), close: () => pool.end(0) }
 }
 
-/** Connections are kept under one key, with the path of the database that they lead to. */
-export const pgDatabaseOfTheFirst: OpenBrokenCell = (url) => {
+/** Connections are kept under one key, with the path of the database that they lead to: sent, or given at their start. */
+export const pgDatabaseOfTheFirst: OpenBrokenCell = (url) => databaseOfTheFirst(url, 'bare')
+
+/** The same where nothing looks at where a connection leads. */
+export const pgConnectionOfTheFirst: OpenBrokenCell = (url) => databaseOfTheFirst(url, 'serving')
+
+function databaseOfTheFirst(url: string, source: 'bare' | 'serving'): BrokenCell {
   const databases = openTenantDatabases(pgModule, {
     url,
     adminUrl: url,
+    path: (namespace) => pgLayoutOf({ strategy: 'database', namespace }, sharedSchemas).searchPath,
     maxConnections: 5,
     perTenant: 5,
     timeoutMs: 10_000,
@@ -104,7 +110,7 @@ export const pgDatabaseOfTheFirst: OpenBrokenCell = (url) => {
   return {
     clientOf(scope) {
       first ??= scope
-      return pgClient(databases.serving(first.namespace), first)
+      return pgClient(databases[source](first.namespace), first, { silent: source === 'serving' })
     },
     close: () => databases.end(0),
   }
@@ -142,15 +148,19 @@ const libsql = createClient as unknown as CreateLibsqlClient
 interface PgClientOptions {
   readonly options?: LayoutOptions
   readonly scopeText?: (text: string) => string
+  readonly silent?: boolean
 }
 
 function pgClient(
   source: ConnectionSource,
   scope: Scope,
-  { options = sharedSchemas, scopeText = (text) => text }: PgClientOptions = {},
+  {
+    options = sharedSchemas,
+    scopeText = (text) => text,
+    silent = options.schemaScoping === 'qualified',
+  }: PgClientOptions = {},
 ): object {
   const layout = pgLayoutOf(scope, options)
-  const silent = options.schemaScoping === 'qualified'
   return pgTenantPool(source, {
     queries: scopedQueries(pgModule),
     scope: silent ? silentScope : wireScope(pgModule, scopeSql(scope, layout)),

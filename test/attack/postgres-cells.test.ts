@@ -3,6 +3,7 @@ import { pgCell, pgVariants } from '../matrix/postgres-cells.ts'
 import { describeWith } from '../servers/suite.ts'
 import {
   type OpenBrokenCell,
+  pgConnectionOfTheFirst,
   pgDatabaseOfTheFirst,
   pgQualifierOfTheFirst,
   pgRoleOfTheFirst,
@@ -17,7 +18,10 @@ const broken: Readonly<Record<string, Readonly<Record<string, OpenBrokenCell>>>>
   'schema, qualified': { 'texts remembered without their tenant': pgQualifierOfTheFirst },
   rls: { 'a scope that is made once': pgScopeOfTheFirst },
   prefix: { 'texts remembered without their tenant': pgTextOfTheFirst },
-  database: { 'connections kept without their database': pgDatabaseOfTheFirst },
+  database: {
+    'connections kept without their database': pgDatabaseOfTheFirst,
+    'connections kept without their database, which are the scope': pgConnectionOfTheFirst,
+  },
 }
 
 describeWith(['postgres15'], 'attack on every cell of PostgreSQL', ({ postgres15 }) => {

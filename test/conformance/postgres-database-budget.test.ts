@@ -178,6 +178,7 @@ describeWith(['postgres18'], 'the budget of connections to databases of tenants'
     const databases = openTenantDatabases(module, {
       url: withPort(host.appUrl, hole.port),
       adminUrl: host.adminUrl,
+      path: () => [],
       maxConnections: 1,
       perTenant: 1,
       timeoutMs: 10_000,
@@ -205,6 +206,7 @@ describeWith(['postgres18'], 'the budget of connections to databases of tenants'
     const databases = openTenantDatabases(pg as unknown as PgModule, {
       url: host.appUrl,
       adminUrl: host.adminUrl,
+      path: () => [],
       maxConnections: 1,
       perTenant: 1,
       timeoutMs: 10_000,

@@ -41,7 +41,10 @@ export interface Layout {
 }
 
 /** The layout of a scope. */
-export function layoutOf({ strategy, namespace }: Scope, shared: LayoutOptions): Layout {
+export function layoutOf(
+  { strategy, namespace }: Pick<Scope, 'strategy' | 'namespace'>,
+  shared: LayoutOptions,
+): Layout {
   const schemas: Record<StrategyName, string> = {
     schema: namespace,
     database: namespace,

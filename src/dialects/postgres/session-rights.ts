@@ -50,12 +50,9 @@ export async function assertWall(
  * @throws TENANCY_ERR_RIGHTS_UNMET
  */
 export async function assertQuiet(query: AdminConnection['query'], path: readonly string[]): Promise<string[]> {
-  const [found] = await query<SessionRights & { path: string; source: string }>(
-    `select ${sessionRights('current_user')}, setting as path, source from pg_catalog.pg_settings where name = 'search_path'`,
-  )
+  const [found] = await query<SessionRights>(`select ${sessionRights('current_user')}`)
   const unmet = found === undefined ? ['the serving role cannot be asked'] : unmetOf(found, 'the serving role')
-  // A pooler that swallows the options of a connection would leave it what the role is set to.
-  if (found !== undefined && (found.source !== 'client' || found.path !== path.join(',')))
+  if (!(await beginsWith(query, path)))
     unmet.push('its connections do not begin with the search_path that we ask for; connect without a pooler')
   const runners = await textFunctions({ query, who: 'current_user' })
   unmet.push(...mustNotCall('the serving role', 'public and the serving role', runners))
@@ -66,6 +63,14 @@ export async function assertQuiet(query: AdminConnection['query'], path: readonl
     'schemaScoping',
     'runs text it is given can change the search_path of the next tenant',
   )
+}
+
+/** Whether a connection begins with this path. A pooler that swallows the options of one leaves it what the role is set to. */
+export async function beginsWith(query: AdminConnection['query'], path: readonly string[]): Promise<boolean> {
+  const [found] = await query<{ path: string; source: string }>(
+    `select setting as path, source from pg_catalog.pg_settings where name = 'search_path'`,
+  )
+  return found?.source === 'client' && found.path === path.join(',')
 }
 
 /** Names that the wall depends on. */

@@ -8,6 +8,8 @@ export interface Lead {
   readonly inTransaction: boolean
   /** Parse, Bind and Execute, without Sync: serialised once per tenant. Absent where nothing goes ahead. */
   readonly bytes: Uint8Array | undefined
+  /** Where the connection itself is the scope: the database that it must lead to. */
+  readonly database?: string
 }
 
 /** A compiled scope with the bytes that pg would send for it. */
@@ -22,6 +24,18 @@ export const silentScope: WireScope = Object.freeze({
   alone: Object.freeze({ inTransaction: false, bytes: undefined }),
   inside: Object.freeze({ inTransaction: true, bytes: undefined }),
 })
+
+/**
+ * Of a tenant that has a database to itself: nothing is said there either. Whatever hands out connections, nothing is sent on one
+ * that was opened to another database.
+ */
+export function connectionScope(database: string): WireScope {
+  return Object.freeze({
+    setLocal: '',
+    alone: Object.freeze({ ...silentScope.alone, database }),
+    inside: Object.freeze({ ...silentScope.inside, database }),
+  })
+}
 
 /** Serialises what a scope sends ahead of statements. */
 export function wireScope(pg: PgModule, { text, values, setLocal, again }: ScopeSql): WireScope {
@@ -116,8 +130,11 @@ export function bytesAhead(client: PgClient, { bytes }: Lead): Uint8Array | unde
   return client.getTransactionStatus() === 'E' ? undefined : bytes
 }
 
-/** The error when the connection is not in the state that `lead` needs. Nothing is sent then. */
+/** The error when the connection is not where, or not in the state that, `lead` needs. Nothing is sent then. */
 export function misplaced(client: PgClient, lead: Lead): Error | undefined {
+  if (lead.database !== undefined && client.database !== lead.database) {
+    return tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['the connection leads to the database of somebody else'])
+  }
   const status = client.getTransactionStatus()
   const inTransaction = status === 'T' || status === 'E'
   if (lead.inTransaction && !inTransaction) return tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')

@@ -15,14 +15,21 @@ import { type NamespaceRights, openNamespaceSession } from '../namespace-session
 import { postgresProfile } from '../profile.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
-import { assertQuiet, assertWall } from '../session-rights.ts'
+import { assertQuiet, assertWall, beginsWith } from '../session-rights.ts'
 import { sharedNamespace } from '../shared/namespace.ts'
 import { type DatabaseAccess, dropDatabase, inDatabase } from '../tenant-database.ts'
 import { verifyScope } from '../verify/verify-scope.ts'
 import { connectPgChanges } from './pg-change-connection.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
 import { type ConnectionSource, type EndablePool, openPool } from './pg-pool.ts'
-import { scopedQueries, type ScopedQueries, silentScope, wireScope } from './pg-scoped-query.ts'
+import {
+  connectionScope,
+  scopedQueries,
+  type ScopedQueries,
+  silentScope,
+  type WireScope,
+  wireScope,
+} from './pg-scoped-query.ts'
 import { registryClient } from './pg-registry-client.ts'
 import type { TenantSession } from './pg-tenant-client.ts'
 import { openTenantDatabases, type TenantDatabases } from './pg-tenant-databases.ts'
@@ -84,6 +91,8 @@ interface Opened {
 export function createPgServer(options: PgServerOptions): DatabaseServer {
   let opened: Opened | undefined
   let servingRole: string | undefined
+  /** Whether connections to tenants' databases begin with the tenant's path, so that none is sent. */
+  let begins = false
   const scopeText = createTextScoper(postgresProfile)
   const patienceMs = (options.closeTimeout ?? 10) * 1000
   let closing: Promise<PromiseSettledResult<void>[]> | undefined
@@ -96,7 +105,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     const layout = layoutOf(scope, options.shared)
     return Object.freeze({
       queries,
-      scope: isSilent(scope, options) ? silentScope : wireScope(shared.pg, scopeSql(scope, layout)),
+      scope: silentScopeOf(scope, options, begins) ?? wireScope(shared.pg, scopeSql(scope, layout)),
       scopeText: (text: string) => scopeText(text, layout.naming),
       guard,
       pooled: options.pooled,
@@ -104,8 +113,11 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
       onStatement: options.onStatement,
     })
   }
-  const sourceOf = ({ strategy, namespace }: Scope): ConnectionSource =>
-    strategy === 'database' ? parts().databases.serving(namespace) : parts().shared
+  const sourceOf = ({ strategy, namespace }: Scope, path = begins): ConnectionSource => {
+    const { databases, shared } = parts()
+    if (strategy !== 'database') return shared
+    return path ? databases.serving(namespace) : databases.bare(namespace)
+  }
   const rights = (): NamespaceRights => ({
     servingRole,
     shared: options.shared,
@@ -170,6 +182,9 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
           : isQualified(options)
             ? await assertQuiet(queryOn(ready.shared), sharedPath(options.shared))
             : []
+        // A scope that is sent makes a transaction, which keeps DROP DATABASE out where a role that is too strong serves.
+        const silent = options.strategies.includes('database') && baseline.bypasses.length === 0
+        begins = silent && (await takesStartupPath(ready.shared.pg, options))
         servingRole = baseline.role === adminRole ? undefined : baseline.role
         opened = ready
         const breaches = [...shown, ...breachesOf(baseline)]
@@ -199,7 +214,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         shared: options.shared,
         role: servingRole ?? null,
         inside: scope.strategy === 'database' ? (work) => access().inside(scope.namespace, work) : admin.transaction,
-        unscoped: (work) => inTransaction(sourceOf(scope), work),
+        unscoped: (work) => inTransaction(sourceOf(scope, false), work),
       }),
     inspect: async () =>
       inspectDatabase({
@@ -256,6 +271,7 @@ async function load(options: PgServerOptions): Promise<Opened> {
     databases: openTenantDatabases(pg, {
       url: options.url,
       adminUrl: options.adminUrl,
+      path: (namespace) => layoutOf({ strategy: 'database', namespace }, options.shared).searchPath,
       maxConnections: options.maxTenantConnections ?? 20,
       perTenant: options.tenantPoolSize ?? 5,
       timeoutMs,
@@ -275,8 +291,39 @@ function servingUrl(options: PgServerOptions): string {
   return isQualified(options) ? withStartupPath(options.url, sharedPath(options.shared)) : options.url
 }
 
-function isSilent({ strategy, settings }: Scope, options: PgServerOptions): boolean {
-  return strategy === 'schema' && isQualified(options) && Object.keys(settings).length === 0
+/** The scope where nothing need be sent; `begins`: connections to databases of tenants begin with the tenant's path. */
+function silentScopeOf(
+  { strategy, namespace, settings }: Scope,
+  options: PgServerOptions,
+  begins: boolean,
+): WireScope | undefined {
+  if (Object.keys(settings).length > 0) return undefined
+  if (strategy === 'schema' && isQualified(options)) return silentScope
+  return strategy === 'database' && begins ? connectionScope(namespace) : undefined
+}
+
+/**
+ * Whether connections begin with the path that we ask for. A pooler refuses that or swallows it: then the path is sent with every
+ * statement.
+ */
+async function takesStartupPath(
+  pg: PgModule,
+  { url, pooled, poolTimeout, poolRecycle, shared }: PgServerOptions,
+): Promise<boolean> {
+  if (pooled) return false
+  const path = sharedPath(shared)
+  const pool = openPool(pg, poolTimeout * 1000, {
+    connectionString: withStartupPath(url, path),
+    max: 1,
+    maxLifetimeSeconds: poolRecycle,
+  })
+  try {
+    return await beginsWith(queryOn(pool), path)
+  } catch {
+    return false
+  } finally {
+    await pool.end(0)
+  }
 }
 
 function endAll(

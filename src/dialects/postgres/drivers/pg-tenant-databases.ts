@@ -3,6 +3,7 @@ import { createKeyedPool } from '../../../connections/keyed-pool.ts'
 import type { PoolStats } from '../../../contracts/dialect.ts'
 import { isTenancyError } from '../../../errors.ts'
 import { checkoutFailure } from '../failure.ts'
+import { withStartupPath } from './pg-startup-path.ts'
 import { CONNECT_TIMEOUT_MS, type ConnectionSource, type Ready } from './pg-pool.ts'
 import type { PgClient, PgModule, PgSingleClient } from './pg-types.ts'
 
@@ -11,6 +12,8 @@ export interface TenantDatabasesOptions {
   /** As for the main database; only the name of the database is replaced. */
   readonly url: string
   readonly adminUrl: string
+  /** What serving connections to a database begin with. */
+  readonly path: (database: string) => readonly string[]
   /** Connections to all tenants' databases together. */
   readonly maxConnections: number
   /** Connections to the database of one tenant, for each of the two roles. */
@@ -22,8 +25,10 @@ export interface TenantDatabasesOptions {
 
 /** Connections to the databases that tenants have to themselves, under one budget. */
 export interface TenantDatabases {
-  /** With the serving role. */
+  /** With the serving role, on the tenant's path: the connection is the scope. */
   serving(database: string): ConnectionSource
+  /** With the serving role as it is: for who sends a scope, or looks what there is without one. */
+  bare(database: string): ConnectionSource
   /** With the admin role; its connections are rarely needed, and closed after use. */
   admin(database: string): ConnectionSource
   /** Closes what is open to a database: now, or when it comes back. */
@@ -89,11 +94,16 @@ export function openTenantDatabases(pg: PgModule, options: TenantDatabasesOption
     return client
   }
 
+  const bare = (database: string) => withDatabase(options.url, database)
+  const serving = (database: string) => withStartupPath(bare(database), options.path(database))
+  const admin = (database: string) => withDatabase(options.adminUrl, database)
+
   return Object.freeze({
-    serving: (database: string) => source(withDatabase(options.url, database), true),
-    admin: (database: string) => source(withDatabase(options.adminUrl, database), false),
+    serving: (database: string) => source(serving(database), true),
+    bare: (database: string) => source(bare(database), true),
+    admin: (database: string) => source(admin(database), false),
     forget(database: string) {
-      for (const url of [options.url, options.adminUrl]) pool.drop(withDatabase(url, database))
+      for (const url of [serving, bare, admin]) pool.drop(url(database))
     },
     end: (patienceMs: number) => pool.end(patienceMs),
     stats: () => pool.stats(),

@@ -57,6 +57,8 @@ export type PgTransactionStatus = 'I' | 'T' | 'E' | null
 
 /** A pooled client. */
 export interface PgClient {
+  /** What it was opened to. */
+  readonly database?: string
   query(query: PgQuery | PgSubmittable): unknown
   query(text: string): Promise<PgResult | PgResult[]>
   query(text: string, values: readonly unknown[]): Promise<PgResult>
