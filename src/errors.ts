@@ -84,6 +84,7 @@ const table = {
     500,
     'The namespace %s exists already and was not created for this tenant. It is never adopted silently.',
   ],
+  TENANCY_ERR_ADOPTION_REFUSED: [409, 'The namespace %s cannot become that of a tenant: %s.'],
   TENANCY_ERR_PROVISION_FAILED: [500, 'The tenant could not be provisioned. Nothing was left behind.'],
   TENANCY_ERR_DESTROY_INCOMPLETE: [500, 'The tenant could not be destroyed completely: %s'],
   TENANCY_ERR_VERIFY_FAILED: [500, 'Whether tenants are kept apart could not be found out: %s'],

@@ -59,6 +59,7 @@ export function patientServer(
   return Object.freeze({
     capabilities: server.capabilities,
     textScoped: server.textScoped,
+    adopts: server.adopts,
     admin: server.admin,
     shared: server.shared,
     registry: server.registry,

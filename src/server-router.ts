@@ -37,6 +37,7 @@ export function routeToServers({ main, others, strategies }: RouteToServersOptio
     others,
     capabilities: main.capabilities,
     textScoped: main.textScoped,
+    adopts: main.adopts,
     admin: main.admin,
     shared: main.shared,
     registry: main.registry,

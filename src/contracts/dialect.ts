@@ -66,6 +66,8 @@ export interface DatabaseServer {
   readonly capabilities: Capabilities
   /** Strategies that write the tenant's names into the text: the user's tables must be adopted for them. */
   readonly textScoped: ReadonlySet<StrategyName>
+  /** Strategies of which a namespace that exists can become a tenant's. Absent where none can. */
+  readonly adopts?: ReadonlySet<StrategyName> | undefined
   /**
    * Connects and verifies the baseline rule. Retryable after a failure.
    * @returns warnings for the log

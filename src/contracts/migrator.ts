@@ -14,6 +14,17 @@ export interface Migration {
   readonly statements: readonly string[]
 }
 
+/** A namespace that exists and is to become a tenant's. */
+export interface Adoption {
+  /** Its name now: a schema. It gets the generated name of the tenant's. */
+  readonly namespace: string
+  /**
+   * Name of the last migration that is in it already: of its folder, or its tag. For a namespace that has no journal of Drizzle
+   * (`__drizzle_migrations`) in it; where it has one, that says it.
+   */
+  readonly baseline?: string
+}
+
 /** What a migration run did. */
 export interface MigrationReport {
   /** True when this run made the namespace. */
@@ -34,6 +45,13 @@ export interface DdlTemplate {
 export interface NamespaceSession {
   /** True where a failure undoes everything of this session; false where each statement is final once it ran. */
   readonly transactional: boolean
+  /**
+   * Before `ensure()`: makes what exists under this name the namespace, with nobody's rights in it but the owner's; those of the serving
+   * role, and the proof that nobody else has any, come with `seal()`. Absent where that cannot be done.
+   * @returns the hashes in Drizzle's own journal, which is taken out; undefined where there is none; `before` when it was done before
+   * @throws TENANCY_ERR_ADOPTION_REFUSED
+   */
+  adopt?(name: string): Promise<readonly string[] | 'before' | undefined>
   /**
    * Makes the namespace with the grants of the serving role, or finds it made earlier for this same tenant.
    * @returns true when it was made now

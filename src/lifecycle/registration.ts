@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import type { DatabaseServer } from '../contracts/dialect.ts'
 import type { IsolationStrategy } from '../contracts/isolation.ts'
-import type { Migration } from '../contracts/migrator.ts'
+import type { Adoption, Migration } from '../contracts/migrator.ts'
 import type { TenantStore } from '../contracts/store.ts'
 import type { StrategyName, Tenant } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 import { migrateNamespace } from '../migrations/runner.ts'
 import { checkMetadata } from '../tenants/tenant-input.ts'
 import type { TenantMetadata } from '../tenants/tenant-metadata.ts'
-import { closest } from '../util/env.ts'
+import { assertFields } from '../util/fields.ts'
 import { assertRegistrable, quoteReceived } from '../util/identifier.ts'
 
 /** A tenant to be. */
@@ -28,10 +28,24 @@ export interface Registration {
    * counting its customers: 1 to 255 characters. Never changed, never given to another tenant. Default: the tenant's id.
    */
   readonly rowKey?: string
+  /**
+   * A schema that exists and becomes this tenant's, with all that is in it, under `schema` on PostgreSQL and PGlite. Default: a new one
+   * is made, and what exists is never taken.
+   */
+  readonly adopt?: Adoption
 }
 
 /** All of them; anything else is a slip of the pen, and a misspelt wish must not be a tenant in the wrong place. */
-const FIELDS: readonly (keyof Registration)[] = ['identifier', 'name', 'metadata', 'strategy', 'server', 'rowKey']
+const FIELDS: readonly (keyof Registration)[] = [
+  'identifier',
+  'name',
+  'metadata',
+  'strategy',
+  'server',
+  'rowKey',
+  'adopt',
+]
+const ADOPTION: readonly (keyof Adoption)[] = ['namespace', 'baseline']
 
 /** Options of {@link createRegistration}. */
 export interface RegistrationOptions {
@@ -49,6 +63,10 @@ export interface RegistrationService {
   /**
    * Makes a tenant: the row as `provisioning`, which nobody serves; its schema with all migrations in one transaction;
    * then the configured status. A failure leaves nothing behind.
+   *
+   * With `adopt`, a failure leaves what exists as it was. Once it is adopted `verify()` must find it apart before it is served; until
+   * then the tenant stays `provisioning`, and `ensure()` with the same `adopt` goes on. So it does after a 503, when nobody
+   * knows whether the transaction was committed.
    */
   register(registration: Registration): Promise<Tenant>
   /** The tenant, made if it does not exist, finished if a crash left it half-made, and migrated. */
@@ -60,52 +78,81 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
   const { store, strategy, reserved } = options
 
   const register = async (registration: Registration): Promise<Tenant> => {
-    const { identifier, name = identifier, metadata = {}, strategy: asked, server, rowKey } = registration
-    assertFields(registration)
+    checkRegistration(registration)
+    const { identifier, name = identifier, metadata = {}, strategy: asked, server, rowKey, adopt } = registration
     assertRegistrable(identifier, reserved)
     options.metadata.check(checkMetadata(metadata))
     const id = randomUUID()
+    const placement = strategy.place({ id, identifier, metadata, strategy: asked, server, rowKey })
+    assertAdoptable(options, placement.strategy, adopt)
     const tenant = await store.insert({
       id,
       identifier,
       name,
       metadata,
       status: 'provisioning',
-      placement: strategy.place({ id, identifier, metadata, strategy: asked, server, rowKey }),
+      placement,
     })
     try {
-      await provision(options, tenant)
+      await provision(options, tenant, adopt)
     } catch (error) {
-      await store.discard(id).catch(() => false)
+      // Rows may be in what was adopted: while nobody knows whether it was, the tenant is not forgotten.
+      if (adopt === undefined || !isTenancyError(error) || error.statusCode !== 503) {
+        await store.discard(id).catch(() => false)
+      }
       throw isTenancyError(error) ? error : tenancyError('TENANCY_ERR_PROVISION_FAILED', [], error)
     }
-    return publish(options, tenant)
+    return publish(options, tenant, adopt)
   }
 
   const ensure = async (registration: Registration): Promise<Tenant> => {
-    assertFields(registration)
+    checkRegistration(registration)
     const found = await store.getByIdentifier(registration.identifier)
-    if (found !== undefined) return finish(options, withRowKey(found, registration))
+    if (found !== undefined) return finish(options, withRowKey(found, registration), registration.adopt)
     try {
       return await register(registration)
     } catch (error) {
       if (!isTenancyError(error, 'TENANCY_ERR_TENANT_EXISTS')) throw error
       const winner = await store.getByIdentifier(registration.identifier)
       if (winner === undefined) throw error
-      return finish(options, withRowKey(winner, registration))
+      return finish(options, withRowKey(winner, registration), registration.adopt)
     }
   }
 
   return Object.freeze({ register, ensure })
 }
 
-/** @throws TENANCY_ERR_TENANT_INVALID for a field that is none */
-function assertFields(registration: object): void {
-  const unknown = Object.keys(registration).find((key) => !FIELDS.some((field) => field === key))
-  if (unknown === undefined) return
-  const meant = closest(unknown, FIELDS)
-  const hint = meant === undefined ? `fields are ${FIELDS.join(', ')}` : `did you mean ${meant}?`
-  throw tenancyError('TENANCY_ERR_TENANT_INVALID', [`${quoteReceived(unknown)} is no field of a registration; ${hint}`])
+/** @throws TENANCY_ERR_TENANT_INVALID for a field that is none, or of another type */
+function checkRegistration(registration: Registration): void {
+  assertFields('a registration', registration, FIELDS)
+  const { adopt } = registration
+  if (adopt === undefined) return
+  assertFields('`adopt`', adopt, ADOPTION)
+  const { namespace, baseline } = adopt as { readonly namespace: unknown; readonly baseline?: unknown }
+  if (typeof namespace !== 'string' || namespace === '') throw wrongText('adopt.namespace', namespace)
+  if (baseline !== undefined && typeof baseline !== 'string') throw wrongText('adopt.baseline', baseline)
+}
+
+function wrongText(field: string, received: unknown) {
+  return tenancyError('TENANCY_ERR_TENANT_INVALID', [
+    `\`${field}\` must be a text, received ${quoteReceived(received)}`,
+  ])
+}
+
+/** @throws TENANCY_ERR_ADOPTION_REFUSED where the database, or the strategy, has nothing that could be adopted */
+function assertAdoptable({ server }: RegistrationOptions, strategy: StrategyName, adopt: Adoption | undefined): void {
+  if (adopt === undefined || server.adopts?.has(strategy) === true) return
+  const reason = `with the strategy ${strategy} on this database nothing can be adopted`
+  throw tenancyError('TENANCY_ERR_ADOPTION_REFUSED', [adopt.namespace, reason])
+}
+
+/** @throws TENANCY_ERR_ADOPTION_REFUSED when what was adopted is not apart from all others; it is not served then */
+async function assertApart({ server, strategy }: RegistrationOptions, tenant: Tenant, { namespace }: Adoption) {
+  const { ok, checks } = await server.verify(strategy.scope(tenant))
+  if (ok) return
+  const failed = checks.filter((check) => !check.ok).map(({ name }) => name)
+  const reason = `it was adopted, but verify() says no to ${failed.join(', ')}, so it is not served. Mend that, then call ensure() with the same \`adopt\``
+  throw tenancyError('TENANCY_ERR_ADOPTION_REFUSED', [namespace, reason])
 }
 
 /**
@@ -118,17 +165,19 @@ function withRowKey(tenant: Tenant, { rowKey = tenant.placement.rowKey }: Regist
 }
 
 /** Migrates a tenant that exists; one that is half-made is finished, whoever began it. */
-async function finish(options: RegistrationOptions, tenant: Tenant): Promise<Tenant> {
+async function finish(options: RegistrationOptions, tenant: Tenant, adopt: Adoption | undefined): Promise<Tenant> {
   if (tenant.status !== 'provisioning' && tenant.status !== 'active' && tenant.status !== 'suspended') {
     throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [tenant.status, options.initialStatus])
   }
-  await provision(options, tenant)
-  return tenant.status === 'provisioning' ? publish(options, tenant) : confirm(options, tenant)
+  assertAdoptable(options, tenant.placement.strategy, adopt)
+  await provision(options, tenant, adopt)
+  return tenant.status === 'provisioning' ? publish(options, tenant, adopt) : confirm(options, tenant)
 }
 
 /** Gives a tenant that is complete its first status. Whoever else was finishing it may have come first, and gone on. */
-async function publish(options: RegistrationOptions, tenant: Tenant): Promise<Tenant> {
+async function publish(options: RegistrationOptions, tenant: Tenant, adopt: Adoption | undefined): Promise<Tenant> {
   const { store, initialStatus } = options
+  if (adopt !== undefined) await assertApart(options, tenant, adopt)
   try {
     return await store.setStatus(tenant.id, initialStatus, 'provisioning')
   } catch (error) {
@@ -151,6 +200,10 @@ async function confirm({ store, strategy, server }: RegistrationOptions, tenant:
   throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [now.status, tenant.status])
 }
 
-async function provision({ server, strategy, migrations }: RegistrationOptions, tenant: Tenant): Promise<void> {
-  await migrateNamespace({ server, scope: strategy.scope(tenant), migrations })
+async function provision(
+  { server, strategy, migrations }: RegistrationOptions,
+  tenant: Tenant,
+  adopt: Adoption | undefined,
+): Promise<void> {
+  await migrateNamespace({ server, scope: strategy.scope(tenant), migrations, adopt })
 }

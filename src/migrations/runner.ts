@@ -1,6 +1,7 @@
 import type { DatabaseServer } from '../contracts/dialect.ts'
 import type { Scope } from '../contracts/isolation.ts'
 import {
+  type Adoption,
   DdlRefusal,
   type DdlTemplate,
   type Migration,
@@ -8,6 +9,7 @@ import {
   type NamespaceSession,
 } from '../contracts/migrator.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
+import { adoptNamespace } from './adoption.ts'
 
 /** What a run needs. */
 export interface MigrateNamespaceOptions {
@@ -16,6 +18,8 @@ export interface MigrateNamespaceOptions {
   readonly scope: Scope
   /** From `readMigrations`; hand in the same array for every tenant, its rewritten form is kept by it. */
   readonly migrations: readonly Migration[]
+  /** What exists and is to become the namespace. */
+  readonly adopt?: Adoption | undefined
 }
 
 /** A migration with its statements read. */
@@ -43,17 +47,20 @@ const DATA_EXCEPTION = '22'
  * namespace's lock: racing runs apply each statement once. Where DDL is transactional a failure leaves nothing behind;
  * elsewhere the ledger says which statement was the last, and the next run goes on after it.
  *
- * @throws TENANCY_ERR_MIGRATION_REFUSED before anything runs, TENANCY_ERR_MIGRATION_FAILED, and what the server throws
+ * @throws TENANCY_ERR_ADOPTION_REFUSED, TENANCY_ERR_MIGRATION_REFUSED before anything runs, TENANCY_ERR_MIGRATION_FAILED, and what the server throws
  * (TENANCY_ERR_NAMESPACE_EXISTS, TENANCY_ERR_DATABASE_UNAVAILABLE)
  */
 export async function migrateNamespace({
   server,
   scope,
   migrations,
+  adopt,
 }: MigrateNamespaceOptions): Promise<MigrationReport> {
   const plan = parse(server, migrations).map((migration) => write(migration, scope))
   return server.inNamespace(scope, async (session) => {
+    const done = adopt === undefined ? [] : await adoptNamespace(session, adopt, migrations)
     const created = await session.ensure()
+    for (const migration of done) await session.record(migration)
     const known = await session.applied()
     const pending = plan.filter((planned) => known.get(planned.migration.hash) !== Number.POSITIVE_INFINITY)
     for (const planned of pending) await apply(session, planned, known.get(planned.migration.hash) ?? 0)

@@ -167,18 +167,18 @@ async function typesOf(query: Query, schema: string, prefix: string): Promise<st
 }
 
 /** An object of another schema that DROP … CASCADE would take along. */
-async function strangerLeaningOn(query: Query, schema: string): Promise<string | undefined> {
+export async function strangerLeaningOn(query: Query, schema: string): Promise<string | undefined> {
   const [found] = await query<{ object: string }>(
     `with own as (
-       select 'pg_catalog.pg_class'::regclass::oid as class, c.oid from pg_catalog.pg_class c where c.relnamespace = $1::regnamespace
-       union all select 'pg_catalog.pg_type'::regclass::oid, t.oid from pg_catalog.pg_type t where t.typnamespace = $1::regnamespace
-       union all select 'pg_catalog.pg_proc'::regclass::oid, p.oid from pg_catalog.pg_proc p where p.pronamespace = $1::regnamespace
+       select 'pg_catalog.pg_class'::regclass::oid as class, c.oid from pg_catalog.pg_class c where c.relnamespace = $1::text::regnamespace
+       union all select 'pg_catalog.pg_type'::regclass::oid, t.oid from pg_catalog.pg_type t where t.typnamespace = $1::text::regnamespace
+       union all select 'pg_catalog.pg_proc'::regclass::oid, p.oid from pg_catalog.pg_proc p where p.pronamespace = $1::text::regnamespace
      )
      select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as object
      from own join pg_catalog.pg_depend d on d.refclassid = own.class and d.refobjid = own.oid
      where d.deptype in ('n', 'a') and coalesce(
        (pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid)).schema,
-       (pg_catalog.pg_identify_object_as_address(d.classid, d.objid, d.objsubid)).object_names[1]) <> $2
+       (pg_catalog.pg_identify_object_as_address(d.classid, d.objid, d.objsubid)).object_names[1]) not in ($1::text, $2)
      limit 1`,
     [quoteIdentifier(schema), schema],
   )

@@ -6,12 +6,12 @@ import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { type Baseline, checkBaseline, refuseBypass } from '../baseline.ts'
-import { serverCapabilities } from '../capabilities.ts'
+import { adoptedStrategies, serverCapabilities } from '../capabilities.ts'
 import { databaseWarnings } from '../database-rights.ts'
+import { type AdoptionRights, openAdoptingSession } from '../adopt-schema.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
 import { layoutOf, type LayoutOptions, sharedPath, writtenStrategies } from '../layout.ts'
-import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
@@ -118,7 +118,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     if (strategy !== 'database') return shared
     return path ? databases.serving(namespace) : databases.bare(namespace)
   }
-  const rights = (): NamespaceRights => ({
+  const rights = (): AdoptionRights => ({
+    registrySchema: options.registrySchema,
     servingRole,
     shared: options.shared,
     sharedTables: options.sharedTables,
@@ -154,6 +155,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
   return Object.freeze({
     capabilities: serverCapabilities,
     textScoped: writtenStrategies(options.shared),
+    adopts: adoptedStrategies,
     admin,
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, rights),
     registry: Object.freeze({
@@ -204,7 +206,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     inNamespace: (scope, work) =>
       scope.strategy === 'database'
         ? inDatabase(access(), scope, work)
-        : inTransaction(parts().admin, async (query) => work(await openNamespaceSession(query, scope, rights()))),
+        : inTransaction(parts().admin, async (query) => work(await openAdoptingSession(query, scope, rights()))),
     destroy: (scope) =>
       scope.strategy === 'database' ? dropDatabase(access(), scope) : destroyNamespace(admin, scope, rights()),
     verify: (scope) =>

@@ -6,11 +6,11 @@ import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline } from '../baseline.ts'
-import { capabilities } from '../capabilities.ts'
+import { adoptedStrategies, capabilities } from '../capabilities.ts'
+import { type AdoptionRights, openAdoptingSession } from '../adopt-schema.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
 import { layoutOf, type LayoutOptions, writtenStrategies } from '../layout.ts'
-import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { postgresProfile } from '../profile.ts'
 import { quoteIdentifier } from '../quote.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
@@ -74,7 +74,8 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       onStatement: options.onStatement,
     })
   }
-  const rights: NamespaceRights = {
+  const rights: AdoptionRights = {
+    registrySchema: options.registrySchema,
     servingRole: PGLITE_SERVING_ROLE,
     shared: options.shared,
     sharedTables: options.sharedTables,
@@ -101,6 +102,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
   return Object.freeze({
     capabilities,
     textScoped: writtenStrategies(options.shared),
+    adopts: adoptedStrategies,
     admin,
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, () => rights),
     registry: Object.freeze({ dialect: 'postgres', connection: admin, exclusive: true }),
@@ -132,7 +134,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     ...confined,
     drizzle: (client: object) => parts().drizzle({ client }),
     inNamespace: (scope, work) =>
-      admin.transaction(async (query) => work(await openNamespaceSession(query, scope, rights))),
+      admin.transaction(async (query) => work(await openAdoptingSession(query, scope, rights))),
     destroy: (scope) => destroyNamespace(admin, scope, rights),
     verify: (scope) =>
       verifyScope({
