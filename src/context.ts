@@ -101,6 +101,11 @@ export function runInTransaction<T>(tenantId: string, database: object, work: ()
   return storage.run(context.inTransaction(database), work)
 }
 
+/** Whether a transaction is open around here inside the one that the request began with. */
+export function inNestedTransaction(): boolean {
+  return (storage.getStore()?.depth ?? 0) > 1
+}
+
 /** The tenant of the current request or job. @throws TENANCY_ERR_NO_TENANT */
 export function getTenant(): Tenant {
   const tenant = storage.getStore()?.tenant

@@ -7,10 +7,18 @@ import type { Tenant } from './contracts/tenant.ts'
 import { tenancyError } from './errors.ts'
 import { explain, refuse } from './problem.ts'
 import type { TenantDb } from './register.ts'
-import { bindQueuedResponse, decorateRequests, enter, leave } from './request-context.ts'
+import { bindQueuedResponse, bindQueuedResponses, decorateRequests, enter, leave } from './request-context.ts'
 import { endTransactionOf, keepTransaction } from './request-transaction.ts'
 import { configuredResolver } from './resolver.ts'
-import { isPreflight, modeReader, rememberMode, type RouteMode, routeMode, type RouteTenancy } from './route-options.ts'
+import {
+  isPreflight,
+  modeReader,
+  NO_TENANT,
+  rememberMode,
+  type RouteMode,
+  routeMode,
+  type RouteTenancy,
+} from './route-options.ts'
 import { createTenancy, type Tenancy } from './tenancy.ts'
 import { pathMatcher } from './util/path-match.ts'
 
@@ -53,6 +61,7 @@ export const tenancy = fp(
     function modeOf(request: FastifyRequest): RouteMode {
       const known = readMode(request)
       if (known !== undefined) return known
+      if (request.is404) return NO_TENANT
       // A route from before this plugin: it has no hook of ours that could commit.
       const { config: route, url = '' } = request.routeOptions
       const mode = routeMode(url, route.tenancy, excluded)
@@ -72,9 +81,8 @@ export const tenancy = fp(
     }
 
     function contextOf(request: FastifyRequest, reply: FastifyReply) {
-      if (request.is404 || isPreflight(request)) return undefined
       const mode = modeOf(request)
-      if (!mode.tenant) return undefined
+      if (!mode.tenant || isPreflight(request)) return undefined
       const tenant = admit(request)
       if (!(tenant instanceof Promise)) return contextFor(tenant, mode, request, reply)
       return tenant.then((admitted) => contextFor(admitted, mode, request, reply))
@@ -100,7 +108,7 @@ export const tenancy = fp(
       }
     }
 
-    app.server.prependListener('request', bindQueuedResponse)
+    bindQueuedResponses(app.server)
     app.addHook('onRoute', (route: RouteOptions) => {
       const mode = routeMode(route.url, route.config?.tenancy, excluded)
       rememberMode(route, mode)

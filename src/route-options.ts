@@ -14,14 +14,15 @@ export interface RouteMode {
   readonly transaction: boolean
 }
 
-const NONE: RouteMode = Object.freeze({ tenant: false, transaction: false })
+/** Without a tenant. */
+export const NO_TENANT: RouteMode = Object.freeze({ tenant: false, transaction: false })
 const TENANT: RouteMode = Object.freeze({ tenant: true, transaction: false })
 const TRANSACTION: RouteMode = Object.freeze({ tenant: true, transaction: true })
 
 /** Reads `config.tenancy` of the route `url`. @throws TENANCY_ERR_ROUTE_CONFIG_INVALID */
 export function routeMode(url: string, setting: unknown, excluded: (url: string) => boolean): RouteMode {
-  if (setting === undefined) return excluded(url) ? NONE : TENANT
-  if (setting === false) return NONE
+  if (setting === undefined) return excluded(url) ? NO_TENANT : TENANT
+  if (setting === false) return NO_TENANT
   if (setting === true) return TENANT
   if (typeof setting === 'object' && setting !== null) {
     const { transaction, ...unknown } = setting as { transaction?: unknown }
@@ -53,7 +54,7 @@ export function modeReader(): (request: FastifyRequest) => RouteMode | undefined
   let holder: symbol | undefined
   return function readMode(request) {
     if (holder !== undefined) return modeIn((request as unknown as Record<symbol, unknown>)[holder])
-    const mode: RouteMode | undefined = Reflect.get(request.routeOptions.config, kMode)
+    const mode = modeIn(request.routeOptions)
     if (mode !== undefined) {
       holder = Object.getOwnPropertySymbols(request).find((symbol) => modeIn(Reflect.get(request, symbol)) === mode)
     }

@@ -46,6 +46,7 @@ import { createChangeFeed } from './tenants/change-feed.ts'
 import { createCachedTenantStore } from './tenants/cached-store.ts'
 import { iterateTenants } from './tenants/iterate-tenants.ts'
 import { createEncryptingTenantStore } from './tenants/encrypting-store.ts'
+import { createRevocations } from './tenants/revocations.ts'
 import { createSecretFields } from './tenants/secret-fields.ts'
 import { createTenantMetadata } from './tenants/tenant-metadata.ts'
 import { disposeAll } from './util/disposal.ts'
@@ -150,6 +151,9 @@ export interface Log {
   error(details: object, message: string): void
 }
 
+/** Milliseconds before a registry that did not answer is asked again who is still served. */
+const REVIEW_PAUSE_MS = 1000
+
 /** Header, host and path are what the caller says, not what it proves. */
 const UNPROVEN =
   'Tenants are resolved from what the caller claims. Give `authorize` to check that it may act for that tenant.'
@@ -163,8 +167,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   const { strategy, notes } = configuredStrategy(config, server.capabilities)
   adoptSharedTables(config, server, strategy)
   if (strategy.needs.some((name) => server.textScoped.has(name))) adoptTables(config.schema)
-  /** Tenants that are not served, by id, with the version that said so: an older message cannot undo it. */
-  const revoked = new Map<string, number>()
+  const revocations = createRevocations()
   const forget = (tenant: Tenant): void => {
     // One that was placed by a strategy that is no longer configured was never served here.
     if (!strategy.needs.includes(tenant.placement.strategy)) return
@@ -188,22 +191,30 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     announce: channel?.announce,
     isFresh: () => feed?.healthy === true,
     onChange(tenant) {
-      const { id, status, version } = tenant
-      if (status !== 'active') {
-        revoked.set(id, version)
-        forget(tenant)
-      } else if ((revoked.get(id) ?? 0) < version) revoked.delete(id)
+      if (revocations.learn(tenant)) forget(tenant)
     },
+    onReset: () => void review(),
   })
   const feed = isWrittenElsewhere(config, server)
     ? createChangeFeed({ store, cache, channel, warn: (sentence) => log.warn(sentence) })
     : undefined
+  /** Versions of another registry mean nothing: what is held, or refused, of a tenant is asked for anew. */
+  const review = async (ids = new Set([...revocations.doubt(), ...handles.keys()])): Promise<void> => {
+    if (closed) return
+    const found = await store.refresh([...ids]).catch(() => undefined)
+    if (found === undefined) {
+      setTimeout(() => void review(ids), REVIEW_PAUSE_MS).unref()
+      return
+    }
+    for (const { id } of found) ids.delete(id)
+    for (const id of ids) revocations.revoke(id)
+  }
   const metadata = createTenantMetadata({ schema: config.metadataSchema, secretPrefix: config.encryptedPrefix })
   // What is merged with is checked again by its version: it need not be the latest, and a busy tenant's always is not.
   const update = createUpdate({ store: { getById: registry.getById, update: store.update }, metadata })
   const handles = createLru<object>({ max: config.l1CacheMaxSize })
   const factory = (config.drizzle as DrizzleFactory | undefined) ?? ((client) => server.drizzle(client) as object)
-  const databases: TenantDatabases = createTenantDatabases({ server, strategy, factory, handles, revoked })
+  const databases: TenantDatabases = createTenantDatabases({ server, strategy, factory, handles, revoked: revocations })
 
   let registration: RegistrationService | undefined
   let starting: Promise<void> | undefined

@@ -53,5 +53,6 @@ export interface Lru<V> {
   set(key: string, value: V): void
   delete(key: string): void
   values(): Iterable<V>
+  keys(): Iterable<string>
   readonly size: number
 }

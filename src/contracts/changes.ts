@@ -8,7 +8,10 @@ export interface RegistryChanges {
   readonly position: string
   /** Whether there is more to read after `position`. */
   readonly more: boolean
-  /** True when the registry is older than the position, as a restored backup is: nothing read from it before holds. */
+  /**
+   * True when the registry is another one than the position is of, or older, as a restored backup is, or may have lost changes:
+   * nothing read from it before holds.
+   */
   readonly reset: boolean
 }
 

@@ -28,6 +28,8 @@ export interface CachedTenantStoreOptions {
    * Default: never.
    */
   readonly isFresh?: () => boolean
+  /** Called when the registry is another one than before, or lost changes: no version that is known means anything. Must not throw. */
+  readonly onReset?: () => void
   /** Called with an id before something is written and after it, for other processes to hear. Must not throw. */
   readonly announce?: ((id: string) => void) | undefined
 }
@@ -42,8 +44,8 @@ export interface CachedTenantStore extends TenantStore {
   load(identifier: string): Promise<Tenant | undefined>
   /** Puts the newest active tenants into L1, `count` at most, by pages. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   preload(count: number): Promise<void>
-  /** Reads what others say they have changed, and tells what is new of it. Keeps nothing. @throws TENANCY_ERR_STORE_UNAVAILABLE */
-  refresh(ids: readonly string[]): Promise<void>
+  /** Reads tenants, tells what is new of them, and keeps nothing. @throws TENANCY_ERR_STORE_UNAVAILABLE */
+  refresh(ids: readonly string[]): Promise<readonly Tenant[]>
   /** As `resolve`, by id; an unknown id is not remembered. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   resolveById(id: string): Promise<Tenant | undefined>
 }
@@ -70,7 +72,7 @@ interface Lookup {
  * older than what is known, but only to who asked before it began: for them nothing has happened yet that it does not tell.
  */
 export function createCachedTenantStore(options: CachedTenantStoreOptions): CachedTenantStore {
-  const { store, cache, l2, onChange, isFresh, announce } = options
+  const { store, cache, l2, onChange, onReset, isFresh, announce } = options
   const flights = new Map<string, Promise<Tenant | undefined>>()
   const registry = createStoreReads(store, () => cache.epoch)
   const nearest = l2 === undefined ? registry : createSharedReads({ ...l2, epoch: () => cache.epoch })
@@ -212,14 +214,17 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     if (read.reset) {
       cache.clear()
       void l2?.shared.clear()
+      onReset?.()
     }
     hear(read.tenants, since)
     return read
   }
 
-  async function refresh(ids: readonly string[]): Promise<void> {
+  async function refresh(ids: readonly string[]): Promise<readonly Tenant[]> {
     const since = cache.epoch
-    hear(await store.getByIds(ids), since)
+    const tenants = await store.getByIds(ids)
+    hear(tenants, since)
+    return tenants
   }
 
   async function getByIds(ids: readonly string[]): Promise<readonly Tenant[]> {

@@ -86,10 +86,17 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
       const changes = await read()
       if (changes === undefined || closed) return
       position = changes.position
+      // Another registry announces under another name.
+      if (changes.reset) reopen()
       if (!changes.more) return
       // Far behind: nothing that is cached can be believed until all is read.
       if (reads === 1) cache.clear()
     }
+  }
+
+  function reopen(): void {
+    channel?.close()
+    channel?.open(listener)
   }
 
   async function lookUntilQuiet(): Promise<void> {

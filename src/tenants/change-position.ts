@@ -3,6 +3,13 @@ import type { Tenant } from '../contracts/tenant.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
 import { invalid, isTenantId } from './tenant-input.ts'
 
+/** The latest change of a registry. */
+export interface LatestChange {
+  readonly number: number
+  /** Another one for another registry, or one that may have lost changes: numbers of two mean nothing to each other. No spaces. */
+  readonly incarnation: string
+}
+
 /** Up to where the changes of a registry are known. */
 export interface ChangePosition {
   /** The number of the latest known change. */
@@ -19,8 +26,7 @@ export interface Changed {
 
 /** How a registry reads its changes. */
 export interface ChangeReader {
-  /** The number of the latest change. */
-  last(): Promise<number>
+  last(): Promise<LatestChange>
   /** At most `limit` tenants whose latest change comes after `position`, ordered by number and id. */
   changed(position: ChangePosition, limit: number): Promise<readonly Changed[]>
 }
@@ -31,11 +37,11 @@ export const CHANGES_PER_READ = 500
 /** {@link TenantStore.changes} of a registry that numbers its changes. @throws TENANCY_ERR_TENANT_INVALID for a position that is none */
 export async function readChanges(after: string | undefined, reader: ChangeReader): Promise<RegistryChanges> {
   const known = after === undefined ? undefined : decode(after)
-  const last = await reader.last()
+  const { number: last, incarnation } = await reader.last()
   const changes = (tenants: readonly Tenant[], position: string, more = false, reset = false) =>
-    deepFreeze({ tenants, position, more, reset })
+    deepFreeze({ tenants, position: `${incarnation}@${position}`, more, reset })
   if (known === undefined) return changes([], String(last))
-  if (last < known.number) return changes([], String(last), false, true)
+  if (incarnation !== known.incarnation || last < known.number) return changes([], String(last), false, true)
   if (last === known.number && known.id === undefined) return changes([], String(last))
   // One more than is given tells whether there is more.
   const found = await reader.changed(known, CHANGES_PER_READ + 1)
@@ -47,11 +53,12 @@ export async function readChanges(after: string | undefined, reader: ChangeReade
   return changes(tenants, String(Math.max(last, end?.number ?? 0)))
 }
 
-function decode(position: string): ChangePosition {
-  const [number = '', id, ...rest] = typeof position === 'string' ? position.split(' ') : []
-  if (/^\d{1,15}$/.test(number) && rest.length === 0) {
-    if (id === undefined) return { number: Number(number) }
-    if (isTenantId(id)) return { number: Number(number), id }
+function decode(position: string): ChangePosition & Pick<LatestChange, 'incarnation'> {
+  const parts = typeof position === 'string' ? /^([^\s@]{0,200})@(\d{1,15})(?: (\S+))?$/.exec(position) : null
+  const [, incarnation = '', digits, id] = parts ?? []
+  if (digits !== undefined) {
+    if (id === undefined) return { incarnation, number: Number(digits) }
+    if (isTenantId(id)) return { incarnation, number: Number(digits), id }
   }
   throw invalid('the position of the changes is not one that was handed out.')
 }

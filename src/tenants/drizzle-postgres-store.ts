@@ -118,7 +118,10 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
     count: async (status?: TenantStatus) => (await run((queries) => queries.count(status)))[0]?.rows ?? 0,
     changes: (after?: string) =>
       readChanges(after, {
-        last: async () => Number((await run((queries) => queries.lastChange()))[0]?.last),
+        async last() {
+          const [row] = await run((queries) => queries.lastChange())
+          return { number: Number(row?.last), incarnation: row?.incarnation ?? '' }
+        },
         changed: async (position, limit) =>
           (await run((queries) => queries.changed(position, limit))).map(({ changeNumber, ...row }) => ({
             tenant: toTenant(row),

@@ -27,6 +27,8 @@ export interface RegistryTable {
   readonly name: string
   /** The table of one row that counts the changes, quoted and qualified. */
   readonly counter: string
+  /** The incarnation of the registry, read from the row of the counter. Text without spaces, at most 200 characters. */
+  readonly incarnation: string
   /** The table of identifiers that a rename gave up, quoted and qualified. */
   readonly released: string
   /** What locks a selected row until the transaction ends; empty where a transaction has the database to itself. */
@@ -211,8 +213,9 @@ export function createLockingTenantStore(
     changes: (after?: string) =>
       readChanges(after, {
         async last() {
-          const [row] = await run(() => connection.query<Row>(`select last from ${table.counter}`))
-          return Number(row?.['last'])
+          const text = `select last, ${table.incarnation} as incarnation from ${table.counter}`
+          const [row] = await run(() => connection.query<Row>(text))
+          return { number: Number(row?.['last']), incarnation: String(row?.['incarnation']) }
         },
         async changed({ number, id }, limit) {
           const later = id === undefined ? 'change_number > ?' : '(change_number > ? or (change_number = ? and id > ?))'

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
 import { type NewTenant, sourcesOf, type Tenant, type TenantPatch, type TenantStatus } from '../contracts/tenant.ts'
 import { tenancyError } from '../errors.ts'
@@ -19,6 +20,7 @@ export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY 
   const changes = new Map<string, number>()
   /** Who had an identifier once, by it. */
   const released = new Map<string, string>()
+  const incarnation = randomUUID()
   let last = 0
 
   const find = (matches: (tenant: Tenant) => boolean): Tenant | undefined => [...rows.values()].find(matches)
@@ -112,7 +114,7 @@ export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY 
     count: async (status?: TenantStatus) => countWhere((tenant) => status === undefined || tenant.status === status),
     changes: (after?: string) =>
       readChanges(after, {
-        last: async () => last,
+        last: async () => ({ number: last, incarnation }),
         changed: async (position, limit) =>
           [...changes]
             .filter(([, number]) => number > position.number)

@@ -13,8 +13,8 @@ const LOCK_WAIT = 60
 /** One statement, because DDL commits: what it has done stays when the ledger could not be told. */
 interface Statement {
   readonly text: (database: string) => string
-  /** A column of `tenants` that is there when it is done already. */
-  readonly adds?: string
+  /** A table and its column that is there when it is done already. */
+  readonly adds?: readonly [table: string, column: string]
 }
 
 /** What SQL alone cannot do; may be repeated. */
@@ -49,12 +49,12 @@ const steps: readonly (Statement | Work)[] = [
   },
   { text: (database) => `insert ignore into ${database}.change_counter (one, last) values (1, 0)` },
   {
-    adds: 'change_number',
+    adds: ['tenants', 'change_number'],
     text: (database) => `alter table ${database}.tenants add column change_number bigint unsigned not null default 0,
       add index tenants_change_idx (change_number, id)`,
   },
   {
-    adds: 'name_folded',
+    adds: ['tenants', 'name_folded'],
     text: (database) => `alter table ${database}.tenants add name_folded text collate utf8mb4_bin`,
   },
   {
@@ -72,6 +72,12 @@ const steps: readonly (Statement | Work)[] = [
       identifier varchar(63) character set ascii collate ascii_bin not null primary key,
       tenant_id char(36) character set ascii collate ascii_bin not null) engine = InnoDB`,
   },
+  {
+    adds: ['change_counter', 'incarnation'],
+    text: (database) => `alter table ${database}.change_counter
+      add column incarnation char(36) character set ascii collate ascii_bin not null default ''`,
+  },
+  { text: (database) => `update ${database}.change_counter set incarnation = uuid() where incarnation = ''` },
 ]
 
 /**
@@ -88,6 +94,8 @@ export function mysqlRegistry(database: string): RegistryTable {
   return Object.freeze({
     name: `${quoted}.tenants`,
     counter: `${quoted}.change_counter`,
+    // Servers that replicate from each other differ in their number.
+    incarnation: `concat(incarnation, '.', @@server_id)`,
     released: `${quoted}.released_identifiers`,
     lock: 'for update',
     now: `concat(date_format(utc_timestamp(3), '%Y-%m-%dT%H:%i:%s.'), lpad(microsecond(utc_timestamp(3)) div 1000, 3, '0'), 'Z')`,
@@ -119,13 +127,14 @@ async function migrate(query: Query, database: string, quoted: string): Promise<
   for (const [index, step] of steps.entries()) {
     if (index < Number(row?.step ?? 0)) continue
     if ('run' in step) await step.run(quoted, query)
-    else if (step.adds === undefined || !(await hasColumn(query, database, step.adds))) await query(step.text(quoted))
+    else if (step.adds === undefined || !(await hasColumn(query, database, ...step.adds)))
+      await query(step.text(quoted))
     await query(`insert into ${quoted}.registry_migrations (step) values (?)`, [index + 1])
   }
 }
 
-async function hasColumn(query: Query, database: string, column: string): Promise<boolean> {
+async function hasColumn(query: Query, database: string, table: string, column: string): Promise<boolean> {
   const text = `select 1 from information_schema.columns
-    where table_schema = ? and table_name = 'tenants' and column_name = ?`
-  return (await query(text, [database, column])).length > 0
+    where table_schema = ? and table_name = ? and column_name = ?`
+  return (await query(text, [database, table, column])).length > 0
 }

@@ -159,6 +159,12 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
           end $body$`,
       ],
     },
+    {
+      name: '0007_incarnation',
+      statements: [
+        `alter table ${schema}.change_counter add incarnation uuid not null default pg_catalog.gen_random_uuid()`,
+      ],
+    },
   ]
 }
 

@@ -33,6 +33,12 @@ export interface ChangedRow extends RegistryRow {
   readonly changeNumber: string
 }
 
+/** The counter of the changes. */
+export interface LastChangeRow {
+  readonly last: string
+  readonly incarnation: string
+}
+
 /** The statements of the registry. Each is one statement, but for an insert with a limit; writes give the row as it now is, or none. */
 export interface RegistryQueries {
   byId(id: string): PromiseLike<RegistryRow[]>
@@ -48,8 +54,8 @@ export interface RegistryQueries {
   list(limit: number, filter: Omit<PageQuery, 'limit'>): PromiseLike<RegistryRow[]>
   /** One row with one number. */
   count(status?: TenantStatus): PromiseLike<readonly { readonly rows: number }[]>
-  /** One row with the number of the latest change, as text. */
-  lastChange(): PromiseLike<readonly { readonly last: string }[]>
+  /** One row with the number of the latest change, as text, and the incarnation of the registry. */
+  lastChange(): PromiseLike<readonly LastChangeRow[]>
   /** At most `limit` rows whose latest change comes after `after`, in the order of their changes. */
   changed(after: ChangePosition, limit: number): PromiseLike<ChangedRow[]>
 }
@@ -174,7 +180,12 @@ export async function loadRegistryQueries(options: RegistryQueriesOptions): Prom
         .select<{ readonly rows: number }>({ rows: sql`count(*)::int` })
         .from(table)
         .where(maybe(status, (wanted) => eq(table.status, wanted))),
-    lastChange: () => database.select<{ readonly last: string }>({ last: sql`${counter.last}::text` }).from(counter),
+    lastChange() {
+      // After a failover or a restored backup another server answers, or the same one anew; a table that was dumped and made again has
+      // another number. Each may have lost changes.
+      const incarnation = sql`concat_ws('.', incarnation, tableoid, extract(epoch from pg_postmaster_start_time()))`
+      return database.select<LastChangeRow>({ last: sql`${counter.last}::text`, incarnation }).from(counter)
+    },
     changed({ number, id }: ChangePosition, limit: number) {
       const { changeNumber } = table
       const later =

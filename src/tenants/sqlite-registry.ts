@@ -40,12 +40,17 @@ const steps: readonly (readonly (string | ((query: Query) => Promise<void>))[])[
       }),
   ],
   ['create table if not exists released_identifiers (identifier text not null primary key, tenant_id text not null)'],
+  [
+    `alter table change_counter add column incarnation text not null default ''`,
+    'update change_counter set incarnation = lower(hex(randomblob(16)))',
+  ],
 ]
 
 /** The registry in a SQLite file of its own, which no tenant's connection opens. */
 export const sqliteRegistry: RegistryTable = Object.freeze({
   name: 'tenants',
   counter: 'change_counter',
+  incarnation: 'incarnation',
   released: 'released_identifiers',
   // A transaction that writes is alone with its file from its beginning.
   lock: '',

@@ -39,7 +39,6 @@ const RULE =
   'it must have 3 to 63 characters a-z, 0-9 and "-", start with a letter, end with a letter or a digit, ' +
   'and not have "--" as its third and fourth character'
 
-const slug = /^[a-z][a-z0-9-]*[a-z0-9]$/
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /**
@@ -49,8 +48,19 @@ const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
  */
 export function parseIdentifier(value: unknown): string | undefined {
   if (typeof value !== 'string' || value.length < MIN_LENGTH || value.length > MAX_LENGTH) return undefined
-  if (!slug.test(value) || value.startsWith('--', 2)) return undefined
-  return value
+  return isSlug(value) && !value.startsWith('--', 2) ? value : undefined
+}
+
+/** `/^[a-z][a-z0-9-]*[a-z0-9]$/`, without the price that a regular expression has on the way of every request. */
+function isSlug(text: string): boolean {
+  const last = text.length - 1
+  for (let i = 0; i <= last; i++) {
+    const code = text.charCodeAt(i)
+    if (code >= 0x61 && code <= 0x7a) continue
+    const allowed = i > 0 && ((code >= 0x30 && code <= 0x39) || (code === 0x2d && i < last))
+    if (!allowed) return false
+  }
+  return true
 }
 
 /** True for a text that an identifier can have in it. */

@@ -140,7 +140,7 @@ describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
       )
       await pool.query(`create sequence ${quoted}.numbers start 1000;
         alter table ${quoted}.change_counter rename to change_counter_kept;
-        create view ${quoted}.change_counter as select last_value as last from ${quoted}.numbers;
+        create view ${quoted}.change_counter as select last_value as last, null as incarnation, 0 as tableoid from ${quoted}.numbers;
         create or replace function ${quoted}.take_change_number() returns trigger language plpgsql as
           $$ begin return null; end $$;
         create or replace function ${quoted}.note_change() returns trigger language plpgsql as

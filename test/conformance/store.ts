@@ -25,6 +25,12 @@ const pathTo: Record<TenantStatus, readonly TenantStatus[]> = {
   purged: ['active', 'deleted', 'purging', 'purged'],
 }
 
+/** The position after the change of this number, in the registry as it is now. */
+export async function positionAfter(number: number, store: Pick<TenantStore, 'changes'>): Promise<string> {
+  const { position } = (await store.changes?.()) ?? expect.fail('This store does not tell its changes.')
+  return position.replace(/\d+$/, String(number))
+}
+
 /** A tenant to insert, unlike any other. */
 export function newTenant({ rowKey, ...change }: Partial<NewTenant> & { readonly rowKey?: string } = {}): NewTenant {
   const id = change.id ?? randomUUID()
@@ -675,12 +681,34 @@ export function describeTenantStore(name: string, createFixture: () => Promise<S
 
       it('say so when the registry is older than the position', async () => {
         await store.insert(newTenant())
-        const read = await changes('999999999')
+        const read = await changes(await positionAfter(999_999_999, store))
         expect(read).toEqual({ ...(await changes()), reset: true })
       })
 
+      it('say so when the registry is another one, whatever numbers it has', async () => {
+        const { position } = await changes()
+        await store.insert(newTenant())
+        const elsewhere = position.replace(/^./, (first) => (first === '0' ? '1' : '0'))
+        expect(await changes(elsewhere)).toEqual({ ...(await changes()), reset: true })
+        expect((await changes(position)).reset).toBe(false)
+      })
+
       it('refuse a position that was not handed out', async () => {
-        for (const position of ['', 'x', '-1', '1 x', `1 ${randomUUID()} 2`, "' or 1=1 --", 5 as unknown as string]) {
+        const id = randomUUID()
+        const positions = [
+          '',
+          '1',
+          'x',
+          '@',
+          '@-1',
+          '@1 x',
+          `@1 ${id} 2`,
+          'a b@1',
+          '@@1',
+          "@1' or 1=1 --",
+          `${'x'.repeat(1e5)}@1`,
+        ]
+        for (const position of [...positions, 5 as unknown as string]) {
           await expect(changes(position)).rejects.toMatchObject({ code: 'TENANCY_ERR_TENANT_INVALID' })
         }
       })

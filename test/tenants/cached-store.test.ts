@@ -7,7 +7,7 @@ import type { TenantStore } from '../../src/contracts/store.ts'
 import type { Tenant } from '../../src/contracts/tenant.ts'
 import { type CachedTenantStore, createCachedTenantStore } from '../../src/tenants/cached-store.ts'
 import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
-import { newTenant } from '../conformance/store.ts'
+import { newTenant, positionAfter } from '../conformance/store.ts'
 import { createSlowStore } from './slow-store.ts'
 
 describe('createCachedTenantStore', () => {
@@ -425,7 +425,7 @@ describe('createCachedTenantStore', () => {
       const position = await start()
       await elsewhere.insert(heir)
       store = createCachedTenantStore({
-        store: { ...elsewhere, changes: () => elsewhere.changes?.('0') as never },
+        store: { ...elsewhere, changes: async () => elsewhere.changes?.(await positionAfter(0, elsewhere)) as never },
         cache,
       })
       expect(store.peek('acme')).toEqual(acme)
@@ -436,7 +436,7 @@ describe('createCachedTenantStore', () => {
     it('of a registry that went back empty L1', async () => {
       await insertActive()
       await store.resolve('acme')
-      await store.changes?.('1000')
+      await store.changes?.(await positionAfter(1000, store))
       expect(store.peek('acme')).toBeUndefined()
     })
 
@@ -530,7 +530,7 @@ describe('createCachedTenantStore', () => {
       const release = slow.hold()
       const loading = store.preload(10)
       await primary.setStatus(id, 'suspended')
-      await store.changes?.('0')
+      await store.changes?.(await positionAfter(0, store))
       release()
       await loading
       expect(store.peek('acme')).toBeUndefined()

@@ -7,7 +7,7 @@ import { createSecretFields } from '../../src/tenants/secret-fields.ts'
 import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
 import { isTenantSecret } from '../../src/tenants/tenant-secret.ts'
 import { newKey, opened } from '../conformance/secrets.ts'
-import { newTenant } from '../conformance/store.ts'
+import { newTenant, positionAfter } from '../conformance/store.ts'
 
 const SECRET = 'p@ss-of-acme'
 const metadata = { _enc_token: SECRET, deep: [{ _enc_token: SECRET }] }
@@ -27,7 +27,7 @@ const calls: Record<keyof TenantStore, Call> = {
   discard: [0, (store, { id }) => store.discard(id)],
   list: [1, async (store) => (await store.list()).tenants],
   count: [0, (store) => store.count()],
-  changes: [1, async (store) => (await store.changes?.('0'))?.tenants],
+  changes: [1, async (store) => (await store.changes?.(await positionAfter(0, store)))?.tenants],
   ping: [0, (store) => store.ping()],
   close: [0, (store) => store.close()],
 }

@@ -1,4 +1,5 @@
-import { currentContext } from '../../../context.ts'
+import { createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
+import { inNestedTransaction } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { statementKind } from '../statement-kind.ts'
@@ -14,71 +15,38 @@ type Query = (config: string | MysqlQueryConfig, values?: readonly unknown[]) =>
  * `db.transaction()` on it becomes a savepoint.
  */
 export function lazyTransaction(pool: Pool, session: TenantSession): LazyTransaction {
-  let opening: Promise<TenantConnection> | undefined
-  let finished = false
-  let savepoints = 0
-  /** Settles when the nested transactions before are over. */
-  let turn: Promise<void> = Promise.resolve()
-
-  const open = (): Promise<TenantConnection> => {
-    if (finished) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
-    opening ??= begin(pool, session)
-    return opening
-  }
+  const transaction = createSharedTransaction<TenantConnection>({
+    isNested: inNestedTransaction,
+    async begin() {
+      const connection = await connectTenant(pool, session)
+      await connection.query('begin')
+      return connection
+    },
+    async end(connection, how) {
+      try {
+        await connection.query(how)
+      } finally {
+        connection.release()
+      }
+    },
+  })
   const query: Query = async (config, values) => {
     const statement = statementOf(config, values)
     const { kind } = statementKind(statement.sql)
     if (kind !== 'plain' && kind !== 'procedure' && kind !== 'refused') {
       throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['the transaction of a request is committed by the library'])
     }
-    // A statement beside a nested transaction would be undone with it, after its caller was told that it is done.
-    if (!isNested()) await turn
-    return (await open()).query(statement)
+    return (await transaction.connection()).query(statement)
   }
-  const getConnection = async () => {
-    const before = isNested() ? undefined : turn
-    let over = () => {}
-    if (before !== undefined) turn = new Promise((resolve) => (over = resolve))
-    try {
-      await before
-      return savepointConnection(await open(), `tenancy_${++savepoints}`, over)
-    } catch (error) {
-      over()
-      throw error
-    }
-  }
-  const finish = async (text: 'commit' | 'rollback'): Promise<void> => {
-    if (finished) return
-    finished = true
-    if (opening === undefined) return
-    const connection = await opening
-    try {
-      await connection.query(text)
-    } finally {
-      connection.release()
-    }
-  }
-
   return Object.freeze({
-    client: poolShaped({ query, getConnection }),
-    commit: () => finish('commit'),
-    rollback: () => finish('rollback').catch(() => {}),
+    client: poolShaped({ query, getConnection: async () => savepointConnection(await transaction.nest()) }),
+    commit: transaction.commit,
+    rollback: transaction.rollback,
   })
 }
 
-/** Whether the caller is inside a nested transaction of the request, whose statements are part of it. */
-function isNested(): boolean {
-  return (currentContext()?.depth ?? 0) > 1
-}
-
-async function begin(pool: Pool, session: TenantSession): Promise<TenantConnection> {
-  const connection = await connectTenant(pool, session)
-  await connection.query('begin')
-  return connection
-}
-
 /** The transaction's connection for one nested transaction: its BEGIN, COMMIT and ROLLBACK speak of a savepoint. */
-function savepointConnection(connection: TenantConnection, savepoint: string, over: () => void): object {
+function savepointConnection({ connection, savepoint, over }: Nesting<TenantConnection>): object {
   let open = false
   let released = false
   const end = (text: string) => {

@@ -1,4 +1,5 @@
-import { currentContext } from '../../../context.ts'
+import { createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
+import { inNestedTransaction } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { statementKind } from '../statement-kind.ts'
@@ -14,70 +15,37 @@ type Query = (config: string | PgQueryConfig, values?: readonly unknown[]) => Pr
  * `db.transaction()` on it becomes a savepoint.
  */
 export function lazyTransaction(source: ConnectionSource, session: TenantSession): LazyTransaction {
-  let opening: Promise<TenantClient> | undefined
-  let finished = false
-  let savepoints = 0
-  /** Settles when the nested transactions before are over. */
-  let turn: Promise<void> = Promise.resolve()
-
-  const open = (): Promise<TenantClient> => {
-    if (finished) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
-    opening ??= begin(source, session)
-    return opening
-  }
+  const transaction = createSharedTransaction<TenantClient>({
+    isNested: inNestedTransaction,
+    async begin() {
+      const client = await connectTenant(source, session)
+      await client.query('begin')
+      return client
+    },
+    async end(client, how) {
+      try {
+        await client.query(how)
+      } finally {
+        client.release()
+      }
+    },
+  })
   const query: Query = async (config, values) => {
     const statement = queryConfig(config, values)
     if (statementKind(statement.text).kind !== 'plain' && statementKind(statement.text).kind !== 'procedure') {
       throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['the transaction of a request is committed by the library'])
     }
-    // A statement beside a nested transaction would be undone with it, after its caller was told that it is done.
-    if (!isNested()) await turn
-    return (await open()).query(statement) as Promise<PgResult>
+    return (await transaction.connection()).query(statement) as Promise<PgResult>
   }
-  const connect = async () => {
-    const before = isNested() ? undefined : turn
-    let over = () => {}
-    if (before !== undefined) turn = new Promise((resolve) => (over = resolve))
-    try {
-      await before
-      return savepointClient(await open(), `tenancy_${++savepoints}`, over)
-    } catch (error) {
-      over()
-      throw error
-    }
-  }
-  const finish = async (text: 'commit' | 'rollback'): Promise<void> => {
-    if (finished) return
-    finished = true
-    if (opening === undefined) return
-    const client = await opening
-    try {
-      await client.query(text)
-    } finally {
-      client.release()
-    }
-  }
-
   return Object.freeze({
-    client: poolShaped(source.pg, { query, connect }),
-    commit: () => finish('commit'),
-    rollback: () => finish('rollback').catch(() => {}),
+    client: poolShaped(source.pg, { query, connect: async () => savepointClient(await transaction.nest()) }),
+    commit: transaction.commit,
+    rollback: transaction.rollback,
   })
 }
 
-/** Whether the caller is inside a nested transaction of the request, whose statements are part of it. */
-function isNested(): boolean {
-  return (currentContext()?.depth ?? 0) > 1
-}
-
-async function begin(source: ConnectionSource, session: TenantSession): Promise<TenantClient> {
-  const client = await connectTenant(source, session)
-  await client.query('begin')
-  return client
-}
-
 /** The transaction's connection for one nested transaction: its BEGIN, COMMIT and ROLLBACK speak of a savepoint. */
-function savepointClient(client: TenantClient, savepoint: string, over: () => void): object {
+function savepointClient({ connection: client, savepoint, over }: Nesting<TenantClient>): object {
   let open = false
   let released = false
   const end = (text: string) => {

@@ -1,4 +1,5 @@
-import { currentContext } from '../../../context.ts'
+import { createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
+import { inNestedTransaction } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { type LibsqlSession, type Prepared, refuseMigrations, statementsOn } from './libsql-session.ts'
@@ -10,61 +11,35 @@ import type { LibsqlResult } from './libsql-types.ts'
  * on it becomes a savepoint.
  */
 export function lazyTransaction(session: LibsqlSession): LazyTransaction {
-  let opening: Promise<OpenTransaction> | undefined
-  let finished = false
-  let savepoints = 0
-  /** Settles when the nested transactions before are over. */
-  let turn: Promise<void> = Promise.resolve()
-
-  const open = (): Promise<OpenTransaction> => {
-    if (finished) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
-    opening ??= beginTransaction(session, 'request')
-    return opening
-  }
-  const run = async (statements: readonly Prepared[]): Promise<LibsqlResult[]> => {
-    // A statement beside a nested transaction would be undone with it, after its caller was told that it is done.
-    if (!isNested()) await turn
-    return (await open()).run(statements)
-  }
+  const shared = createSharedTransaction<OpenTransaction>({
+    isNested: inNestedTransaction,
+    begin: () => beginTransaction(session, 'request'),
+    end: (transaction, how) => transaction[how](),
+  })
+  const run = async (statements: readonly Prepared[]): Promise<LibsqlResult[]> =>
+    (await shared.connection()).run(statements)
   const transaction = async (): Promise<object> => {
     session.guard()
-    const before = isNested() ? undefined : turn
-    let over = () => {}
-    if (before !== undefined) turn = new Promise((resolve) => (over = resolve))
-    try {
-      await before
-      return await savepoint(session, await open(), `tenancy_${++savepoints}`, over)
-    } catch (error) {
-      over()
-      throw error
-    }
+    return savepoint(session, await shared.nest())
   }
-  const finish = async (how: 'commit' | 'rollback'): Promise<void> => {
-    if (finished) return
-    finished = true
-    await (await opening)?.[how]()
-  }
-
   return Object.freeze({
     client: Object.freeze({ ...statementsOn(session, run), transaction, migrate: refuseMigrations }),
-    commit: () => finish('commit'),
-    rollback: () => finish('rollback').catch(() => {}),
+    commit: shared.commit,
+    rollback: shared.rollback,
   })
-}
-
-/** Whether the caller is inside a nested transaction of the request, whose statements are part of it. */
-function isNested(): boolean {
-  return (currentContext()?.depth ?? 0) > 1
 }
 
 /** A nested transaction: its COMMIT and ROLLBACK speak of a savepoint. */
 async function savepoint(
   session: LibsqlSession,
-  outer: OpenTransaction,
-  name: string,
-  over: () => void,
+  { connection: outer, savepoint: name, over }: Nesting<OpenTransaction>,
 ): Promise<object> {
-  await outer.control(`savepoint ${name}`)
+  try {
+    await outer.control(`savepoint ${name}`)
+  } catch (error) {
+    over()
+    throw error
+  }
   let open = true
   const assertOpen = () => {
     if (!open) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')

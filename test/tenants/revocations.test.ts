@@ -1,0 +1,46 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { Tenant } from '../../src/contracts/tenant.ts'
+import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
+import { createRevocations, type Revocations } from '../../src/tenants/revocations.ts'
+import { newTenant } from '../conformance/store.ts'
+
+describe('createRevocations', () => {
+  const store = createMemoryTenantStore()
+  let revocations: Revocations
+  beforeEach(() => {
+    revocations = createRevocations()
+  })
+  const suspended = async (): Promise<{ active: Tenant; suspended: Tenant }> => {
+    const active = await store.insert(newTenant({ status: 'active' }))
+    return { active, suspended: await store.setStatus(active.id, 'suspended') }
+  }
+
+  it('[W40] keeps a tenant revoked until a newer version is active', async () => {
+    const was = await suspended()
+    const { id } = was.active
+    expect(revocations.learn(was.active)).toBe(false)
+    expect(revocations.learn(was.suspended)).toBe(true)
+    revocations.learn(was.active)
+    expect(revocations.has(id)).toBe(true)
+    expect(revocations.learn(await store.setStatus(id, 'active'))).toBe(false)
+    expect(revocations.has(id)).toBe(false)
+  })
+
+  it('remembers nothing of one that was never served, or it would stay when it is discarded', async () => {
+    const { id, ...tenant } = await store.insert(newTenant())
+    expect(revocations.learn({ id, ...tenant })).toBe(false)
+    expect([revocations.has(id), revocations.doubt()]).toEqual([false, []])
+  })
+
+  it('believes any version once it doubts, and none before', async () => {
+    const was = await suspended()
+    const { id } = was.active
+    revocations.learn({ ...was.suspended, version: 100 })
+    expect(revocations.doubt()).toEqual([id])
+    expect(revocations.has(id)).toBe(true)
+    revocations.learn(was.active)
+    expect(revocations.has(id)).toBe(false)
+    revocations.revoke(id)
+    expect(revocations.has(id)).toBe(true)
+  })
+})
