@@ -12,7 +12,7 @@ type Server = Pick<DatabaseServer, 'registry'>
 export function configuredChannel(config: Config, server: Server): ChangeChannel | undefined {
   const { changeChannel, redisUrl, redisKeyPrefix: keyPrefix, tenantStore, registrySchema } = config
   if (changeChannel === 'poll' || !isWrittenElsewhere(config, server)) return undefined
-  const listen = tenantStore === undefined ? server.registry?.listen : undefined
+  const listen = tenantStore === undefined ? server.registry.listen : undefined
   // What the database tells comes with the commit and cannot be lost, so it is better where there are both.
   if (listen !== undefined && changeChannel !== 'redis') {
     return createChangeChannel(listen(changeChannelQuery(registrySchema)), true)
@@ -24,5 +24,5 @@ export function configuredChannel(config: Config, server: Server): ChangeChannel
 
 /** Whether another process can write the registry. */
 export function isWrittenElsewhere({ tenantStore }: Pick<Config, 'tenantStore'>, { registry }: Server): boolean {
-  return tenantStore !== undefined || registry?.exclusive !== true
+  return tenantStore !== undefined || registry.exclusive !== true
 }

@@ -344,7 +344,12 @@ export const configSchema = z.object({
     schemaRange,
     'PostgreSQL schema of the extensions that tenants may use. The serving role cannot create there.',
   ),
-  registrySchema: text('tenancy', schemaName, schemaRange, 'PostgreSQL schema of the registry of tenants.'),
+  registrySchema: text(
+    'tenancy',
+    schemaName,
+    schemaRange,
+    'Schema of the registry of tenants; on MySQL and MariaDB a database. On SQLite it is a file.',
+  ),
   rlsSchema: text('rls', schemaName, schemaRange, 'Schema of the tables that tenants share under `rls`.'),
   prefixSchema: text(
     'prefixed',

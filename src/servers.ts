@@ -88,7 +88,12 @@ const servers: Record<DatabaseKind, (config: TenancyConfig, onStatement: ServerL
         registrySchema: config.registrySchema,
         sharedTables: sharedTablesOf(config),
       }),
-    mssql: (config, onStatement) => createMssqlServer({ ...pooledOptions(config, onStatement), shared: config }),
+    mssql: (config, onStatement) =>
+      createMssqlServer({
+        ...pooledOptions(config, onStatement),
+        registrySchema: config.registrySchema,
+        shared: config,
+      }),
     sqlite: (config, onStatement) =>
       createLibsqlServer({
         ...commonOptions(config, onStatement),

@@ -46,7 +46,7 @@ export interface AdminConnection {
 }
 
 /** The ways of speaking SQL that the registry of tenants knows. */
-export type RegistryDialect = 'postgres' | 'mysql' | 'sqlite'
+export type RegistryDialect = 'postgres' | 'mysql' | 'mssql' | 'sqlite'
 
 /** Where the registry of tenants is: with the admin rights, and out of reach of every tenant's session. */
 export interface RegistryHome {
@@ -77,8 +77,7 @@ export interface DatabaseServer {
   readonly admin: AdminConnection
   /** The tables that all tenants use. Absent where none are configured, or where the database has no place for them. */
   readonly shared?: SharedNamespace | undefined
-  /** Absent where there is none yet. */
-  readonly registry?: RegistryHome | undefined
+  readonly registry: RegistryHome
   /** A driver-shaped client for `drizzle({ client })`. No I/O; takes a connection per statement or transaction. */
   client(scope: Scope, guard: Guard): object
   /** One transaction for several statements of a request. */

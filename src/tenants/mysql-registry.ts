@@ -1,7 +1,7 @@
 import type { AdminConnection } from '../contracts/dialect.ts'
 import { tenancyError } from '../errors.ts'
 import { foldNames } from './folded-names.ts'
-import type { RegistryTable } from './locking-store.ts'
+import { commonSql, type RegistryTable } from './locking-store.ts'
 
 type Query = AdminConnection['query']
 
@@ -92,12 +92,13 @@ export function mysqlRegistry(database: string): RegistryTable {
   }
   const quoted = `\`${database.replaceAll('`', '``')}\``
   return Object.freeze({
+    ...commonSql,
     name: `${quoted}.tenants`,
     counter: `${quoted}.change_counter`,
     // Servers that replicate from each other differ in their number.
     incarnation: `concat(incarnation, '.', @@server_id)`,
     released: `${quoted}.released_identifiers`,
-    lock: 'for update',
+    locked: `${quoted}.tenants where id = ? for update`,
     now: `concat(date_format(utc_timestamp(3), '%Y-%m-%dT%H:%i:%s.'), lpad(microsecond(utc_timestamp(3)) div 1000, 3, '0'), 'Z')`,
     initialize: (connection: AdminConnection) =>
       // For its one connection: a lock is the session's, and DDL commits.

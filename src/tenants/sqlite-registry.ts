@@ -1,6 +1,6 @@
 import type { AdminConnection } from '../contracts/dialect.ts'
 import { foldNames } from './folded-names.ts'
-import type { RegistryTable } from './locking-store.ts'
+import { commonSql, type RegistryTable } from './locking-store.ts'
 
 type Query = AdminConnection['query']
 
@@ -48,12 +48,13 @@ const steps: readonly (readonly (string | ((query: Query) => Promise<void>))[])[
 
 /** The registry in a SQLite file of its own, which no tenant's connection opens. */
 export const sqliteRegistry: RegistryTable = Object.freeze({
+  ...commonSql,
   name: 'tenants',
   counter: 'change_counter',
   incarnation: 'incarnation',
   released: 'released_identifiers',
   // A transaction that writes is alone with its file from its beginning.
-  lock: '',
+  locked: 'tenants where id = ?',
   now: `strftime('%Y-%m-%dT%H:%M:%fZ', 'now')`,
   initialize: (connection: AdminConnection) =>
     connection.transaction(async (query) => {

@@ -1,13 +1,13 @@
 import { findTenancyError, tenancyError } from '../errors.ts'
 import { invalid } from './tenant-input.ts'
 
-/** What a value is that somebody else has: PostgreSQL, MySQL and MariaDB, SQLite. */
-const TAKEN = /^(23505|ER_DUP_ENTRY|SQLITE_CONSTRAINT_(UNIQUE|PRIMARYKEY))$/
+/** What a value is that somebody else has: PostgreSQL, MySQL and MariaDB, SQL Server, SQLite. */
+const TAKEN = /^(23505|ER_DUP_ENTRY|MSSQL_(2601|2627)|SQLITE_CONSTRAINT_(UNIQUE|PRIMARYKEY))$/
 /** A value that the database does not take. */
 const REFUSED =
-  /^(23514|22...|ER_(CHECK_CONSTRAINT_VIOLATED|CONSTRAINT_FAILED|DATA_TOO_LONG|TRUNCATED_WRONG_VALUE_FOR_FIELD)|SQLITE_CONSTRAINT_(CHECK|NOTNULL)|SQLITE_TOOBIG)$/
+  /^(23514|22...|ER_(CHECK_CONSTRAINT_VIOLATED|CONSTRAINT_FAILED|DATA_TOO_LONG|TRUNCATED_WRONG_VALUE_FOR_FIELD)|MSSQL_(515|547|2628|8152)|SQLITE_CONSTRAINT_(CHECK|NOTNULL)|SQLITE_TOOBIG)$/
 /** Transactions that got in each other's way. None of them did anything. */
-const GIVEN_UP = /^(40001|40P01|ER_LOCK_(DEADLOCK|WAIT_TIMEOUT))$/
+const GIVEN_UP = /^(40001|40P01|ER_LOCK_(DEADLOCK|WAIT_TIMEOUT)|MSSQL_(1205|1222))$/
 const MAX_DEPTH = 5
 
 /**
@@ -44,9 +44,10 @@ function causes(error: unknown): object[] {
   return chain
 }
 
-/** SQLite says in an extended code what kind of constraint it was. */
+/** SQLite says in an extended code what kind of constraint it was; SQL Server has numbers, and `code` only says that it was an error. */
 function codeOf(link: object): string {
   if ('extendedCode' in link && typeof link.extendedCode === 'string') return link.extendedCode
+  if ('number' in link && typeof link.number === 'number') return `MSSQL_${link.number}`
   return 'code' in link && typeof link.code === 'string' ? link.code : ''
 }
 

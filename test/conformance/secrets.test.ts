@@ -12,9 +12,11 @@ import { createEncryptingTenantStore } from '../../src/tenants/encrypting-store.
 import { createSecretFields } from '../../src/tenants/secret-fields.ts'
 import { createLockingTenantStore } from '../../src/tenants/locking-store.ts'
 import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
+import { mssqlRegistry } from '../../src/tenants/mssql-registry.ts'
 import { mysqlRegistry } from '../../src/tenants/mysql-registry.ts'
 import { sqliteRegistry } from '../../src/tenants/sqlite-registry.ts'
 import { describeWith } from '../servers/suite.ts'
+import { describeMssql, type MssqlDatabase, mssqlDatabase, mssqlServer } from '../support/mssql.ts'
 import { asRoot, type MysqlDatabase, mysqlDatabase, mysqlServer } from '../support/mysql.ts'
 import { openSqlite } from '../support/sqlite.ts'
 import { dropSchema, pgAdmin, pgliteAdmin, uniqueSchema } from './registry-store-fixtures.ts'
@@ -103,6 +105,33 @@ describeWith(['mariadb'], 'encryption on MariaDB', ({ mariadb }) => {
       ...columnOf(server.admin, `${name}.tenants`, ['?', '?']),
       drop: async () => void (await asRoot(database.superUrl, [`drop database if exists ${name}`])),
     }
+  })
+})
+
+describeMssql('encryption on SQL Server', (url) => {
+  let database: MssqlDatabase
+  let server: DatabaseServer
+  beforeAll(async () => {
+    database = await mssqlDatabase(url)
+    server = mssqlServer(database)
+    await server.open()
+  })
+  afterAll(async () => {
+    await server?.close()
+    await database?.drop()
+  })
+  const open = (name: string) => createLockingTenantStore(server.registry.connection, mssqlRegistry(name))
+  const uniqueName = () => `tenancy_${randomBytes(5).toString('hex')}`
+
+  describeTenantStore('encrypted SQL Server', async () => {
+    const name = uniqueName()
+    return { open: () => encrypting(open(name)), drop: async () => {} }
+  })
+
+  describeSecrets('SQL Server', async () => {
+    const name = uniqueName()
+    const access = columnOf(server.registry.connection, `[${name}].tenants`, ['@p0', '@p1'])
+    return { store: open(name), ...access, drop: async () => {} }
   })
 })
 

@@ -10,10 +10,12 @@ import { createCachedTenantStore } from '../../src/tenants/cached-store.ts'
 import { createDrizzlePostgresTenantStore } from '../../src/tenants/drizzle-postgres-store.ts'
 import { createLockingTenantStore } from '../../src/tenants/locking-store.ts'
 import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
+import { mssqlRegistry } from '../../src/tenants/mssql-registry.ts'
 import { mysqlRegistry } from '../../src/tenants/mysql-registry.ts'
 import { sqliteRegistry } from '../../src/tenants/sqlite-registry.ts'
 import type { StoreLimits } from '../../src/tenants/store-limits.ts'
 import { describeWith } from '../servers/suite.ts'
+import { describeMssql, mssqlDatabase, mssqlServer } from '../support/mssql.ts'
 import { asRoot, mysqlDatabase, mysqlServer } from '../support/mysql.ts'
 import { openSqlite } from '../support/sqlite.ts'
 import { dropSchema, pgAdmin, pgliteAdmin, uniqueSchema } from './registry-store-fixtures.ts'
@@ -148,6 +150,23 @@ describeWith(['mariadb'], 'limits on MariaDB', ({ mariadb }) => {
       async drop() {
         await Promise.all(servers.map((server) => server.close()))
         await asRoot(database.superUrl, [`drop database if exists ${name}`])
+        await database.drop()
+      },
+    }
+  })
+})
+
+describeMssql('limits on SQL Server', (url) => {
+  describeLimit('SQL Server, two processes', async (limits) => {
+    const database = await mssqlDatabase(url)
+    const servers = [mssqlServer(database), mssqlServer(database)]
+    await Promise.all(servers.map((server) => server.open()))
+    return {
+      stores: servers.map(({ registry }) =>
+        createLockingTenantStore(registry.connection, mssqlRegistry('tenancy'), limits),
+      ),
+      async drop() {
+        await Promise.all(servers.map((server) => server.close()))
         await database.drop()
       },
     }

@@ -106,6 +106,7 @@ export function mssqlServer(database: MssqlDatabase, options: Partial<MssqlServe
     poolTimeout: 10,
     poolRecycle: 3600,
     strategies: ['schema', 'database', 'prefix'],
+    registrySchema: 'tenancy',
     shared: sharedSchemas,
     onStatement: undefined,
     ...options,

@@ -95,14 +95,15 @@ describeWith(['mariadb'], "writers in each other's way on MariaDB", ({ mariadb }
     const before = await deadlocks()
     let update: Promise<unknown> = Promise.resolve()
     await server.admin.transaction(async (query) => {
-      await query(`update ${name}.change_counter set last = last + 1`)
-      // Has the row and waits for the counter. It has written nothing yet, so it is the one that is given up.
+      await query(`update ${name}.tenants set name = 'Theirs', version = version + 1 where id = ?`, [id])
+      await query(`insert into ${name}.released_identifiers values ('one', ?), ('two', ?)`, [id, id])
+      // Has the counter and waits for the row. It has written less, so it is the one that is given up.
       update = store.update(id, { metadata: { ours: 1 } })
       const waiting = `select 1 from information_schema.innodb_trx where trx_state = 'LOCK WAIT'`
       // Who asks more than ten times a second gets the same answer for ever.
       while ((await asRoot(database.superUrl, [waiting])).length === 0)
         await new Promise((done) => setTimeout(done, 200))
-      await query(`update ${name}.tenants set name = 'Theirs', version = version + 1 where id = ?`, [id])
+      await query(`update ${name}.change_counter set last = last + 0`)
     })
     expect(await update).toMatchObject({ name: 'Theirs', metadata: { ours: 1 } })
     expect(await deadlocks()).toBeGreaterThan(before)

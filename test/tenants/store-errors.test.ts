@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { tenancyError } from '../../src/errors.ts'
-import { storeError } from '../../src/tenants/store-errors.ts'
+import { isRetryable, storeError } from '../../src/tenants/store-errors.ts'
 
 /** An error as Drizzle wraps it: the SQL and its parameters in the message. */
 function wrapped(cause: unknown): Error {
@@ -11,6 +11,32 @@ function wrapped(cause: unknown): Error {
 const driverError = (code?: string): Error => Object.assign(new Error('driver'), code === undefined ? {} : { code })
 
 describe('storeError', () => {
+  it.each([
+    [2627, 'TENANCY_ERR_TENANT_EXISTS'],
+    [2601, 'TENANCY_ERR_TENANT_EXISTS'],
+    [547, 'TENANCY_ERR_TENANT_INVALID'],
+    [515, 'TENANCY_ERR_TENANT_INVALID'],
+    [2628, 'TENANCY_ERR_TENANT_INVALID'],
+    [8152, 'TENANCY_ERR_TENANT_INVALID'],
+    [1205, 'TENANCY_ERR_STORE_UNAVAILABLE'],
+    [229, 'TENANCY_ERR_STORE_UNAVAILABLE'],
+    // What begins so is a wrong value on PostgreSQL.
+    [22_021, 'TENANCY_ERR_STORE_UNAVAILABLE'],
+  ])('tells %i of SQL Server as %s', (number, code) => {
+    const cause = Object.assign(driverError('EREQUEST'), { number })
+    expect(storeError(cause)).toMatchObject({ code, cause })
+  })
+
+  it('[W42] has a deadlock and a row that was waited for too long tried again', () => {
+    for (const [number, again] of [
+      [1205, true],
+      [1222, true],
+      [2627, false],
+    ] as const) {
+      expect(isRetryable(Object.assign(driverError('EREQUEST'), { number }))).toBe(again)
+    }
+  })
+
   it.each([
     ['23505', 'TENANCY_ERR_TENANT_EXISTS'],
     ['23514', 'TENANCY_ERR_TENANT_INVALID'],

@@ -46,11 +46,19 @@ describe('databaseUrl', () => {
   })
 })
 
-it('needs a registry of yours', () => {
-  const registryOf = (store: TenantStore | undefined) =>
-    configuredStore({ tenantStore: store, registrySchema: 'tenancy' }, unopened())
-  expect(() => registryOf(undefined)).toThrow('give a TenantStore of your own')
-  expect(registryOf(tenantStore)).toBe(tenantStore)
+describe('the registry', () => {
+  const registryOf = (store: TenantStore | undefined, registrySchema = 'tenancy') =>
+    configuredStore({ tenantStore: store, registrySchema }, unopened())
+
+  it('is a schema there, unless you give your own', async () => {
+    expect(problemOf({ databaseUrl: 'mssql://app@db/saas' })).toBeUndefined()
+    expect(registryOf(tenantStore)).toBe(tenantStore)
+    await expect(registryOf(undefined).count()).rejects.toMatchObject({ code: 'TENANCY_ERR_NOT_STARTED' })
+  })
+
+  it('is no schema of the server', () => {
+    expect(() => registryOf(undefined, 'dbo')).toThrow('- registrySchema: "dbo" is a schema of the server itself')
+  })
 })
 
 it('with drizzle-orm 0.45, which has no SQL Server, the start says what to install', async () => {
@@ -70,6 +78,7 @@ function unopened() {
     poolTimeout: 1,
     poolRecycle: 60,
     strategies: ['schema'],
+    registrySchema: 'tenancy',
     shared: { rlsSchema: 'rls', prefixSchema: 'prefixed', tenantColumn: 'tenant_id' },
     onStatement: undefined,
   })

@@ -202,6 +202,7 @@ it('[W52] nobody is told that tenants are kept apart where nobody looked', async
     poolTimeout: 1,
     poolRecycle: 60,
     onStatement: undefined,
+    registrySchema: 'tenancy',
   }
   const server = createMssqlServer({ ...options, strategies: ['schema'], shared })
   for (const asked of [server.verify(scope('schema')), server.inspect()]) {

@@ -14,6 +14,7 @@ import { locked } from '../lock.ts'
 import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { createDdlParser } from '../parse-ddl.ts'
 import { mssqlProfile } from '../profile.ts'
+import { registryBreaches } from '../registry-rights.ts'
 import { type DatabaseAccess, destroyDatabase, inDatabase } from '../tenant-database.ts'
 import { adminConnection, inTransaction, onLease, queryOn } from './mssql-admin.ts'
 import { lazyTransaction } from './mssql-lazy-transaction.ts'
@@ -41,6 +42,8 @@ export interface MssqlServerOptions {
   readonly closeTimeout?: number
   /** What may be asked of this server: with shared tables, the tenant travels with every statement. */
   readonly strategies: readonly StrategyName[]
+  /** The schema of the registry, which no tenant may reach. */
+  readonly registrySchema: string
   readonly shared: SharedSchemas
   /** Told every statement of a tenant, without its parameters. */
   readonly onStatement: ((text: string) => void) | undefined
@@ -48,6 +51,8 @@ export interface MssqlServerOptions {
 
 /** Connections for DDL. Few: a warm request needs none. */
 const ADMIN_POOL_SIZE = 5
+/** Connections of the registry, which a cold request waits for: of its own, or migrations would keep it from the registry. */
+const REGISTRY_POOL_SIZE = 3
 /** Where drizzle-orm 0.45 has nothing. */
 const DRIZZLE = 'drizzle-orm@>=1.0.0-rc.4'
 
@@ -55,6 +60,8 @@ interface Opened {
   readonly serving: Pool
   readonly adminPool: Pool
   readonly admin: AdminConnection
+  readonly registryPool: Pool
+  readonly registry: AdminConnection
   readonly mssql: MssqlModule
   readonly drizzle: (options: { client: object }) => unknown
 }
@@ -87,13 +94,7 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
       onStatement: options.onStatement,
     })
   }
-  const admin: AdminConnection = Object.freeze({
-    get client() {
-      return parts().admin.client
-    },
-    query: <TRow>(text: string, parameters?: readonly unknown[]) => parts().admin.query<TRow>(text, parameters),
-    transaction: <T>(work: (query: Query) => Promise<T>) => parts().admin.transaction(work),
-  })
+  const admin = later(() => parts().admin)
   const rights = (): NamespaceRights => ({ servingUser: serving?.user, shared })
   /** Alone with a namespace, outside of transactions. */
   const alone = <T>(scope: Scope, work: (query: Query, lease: Lease) => Promise<T>) =>
@@ -114,6 +115,7 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
     capabilities,
     textScoped,
     admin,
+    registry: Object.freeze({ dialect: 'mssql', connection: later(() => parts().registry) }),
 
     async open() {
       assertOneDatabase(options)
@@ -122,18 +124,21 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
         const [row] = await onLease(ready.adminPool, (lease) =>
           queryOn(lease)<{ login: string }>('select suser_sname() as login'),
         )
-        const found = await onLease(ready.serving, (lease) => checkBaseline(queryOn(lease), row?.login ?? ''))
+        const [found, reached] = await onLease(ready.serving, async (lease) => [
+          await checkBaseline(queryOn(lease), row?.login ?? ''),
+          await registryBreaches(queryOn(lease), options.registrySchema),
+        ])
         if (strategies.includes('rls') && found.bypasses.length > 0) {
           throw tenancyError('TENANCY_ERR_RLS_BYPASSED', [found.login, `it ${found.bypasses[0]}`])
         }
         serving = found.login === row?.login ? undefined : found
         opened = ready
         const login = JSON.stringify(found.login)
-        return found.breaches.map(
+        return [...found.breaches, ...reached].map(
           (breach) => `Baseline rule: without a scope the serving login ${login} must reach nothing, but ${breach}.`,
         )
       } catch (error) {
-        if (opened === undefined) await Promise.all([ready.serving.end(0), ready.adminPool.end(0)])
+        if (opened === undefined) await endAll(ready, 0)
         throw error
       }
     },
@@ -162,11 +167,13 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
       await onLease(parts().serving, (lease) => queryOn(lease)('select 1 as one'))
     },
     stats(): Readonly<Record<string, PoolStats>> {
-      return opened === undefined ? {} : { serving: opened.serving.stats(), admin: opened.adminPool.stats() }
+      if (opened === undefined) return {}
+      const { serving, adminPool, registryPool } = opened
+      return { serving: serving.stats(), admin: adminPool.stats(), registry: registryPool.stats() }
     },
     async close() {
       if (opened === undefined) return
-      closing ??= Promise.all([opened.serving.end(patienceMs), opened.adminPool.end(patienceMs)])
+      closing ??= endAll(opened, patienceMs)
       await closing
     },
   } satisfies DatabaseServer)
@@ -191,14 +198,32 @@ async function load(options: MssqlServerOptions): Promise<Opened> {
     })
   // What a failed statement of a migration did goes with the transaction, also when more of it would follow.
   const adminPool = open(options.adminUrl, ADMIN_POOL_SIZE, ADMIN_POOL_SIZE, true)
+  const registryPool = open(options.adminUrl, 0, REGISTRY_POOL_SIZE, true)
   return Object.freeze({
     // Savepoints need errors that undo their statement and nothing else.
     serving: open(options.url, options.poolSize, options.poolSize + options.maxOverflow, false),
     adminPool,
     admin: adminConnection(adminPool),
+    registryPool,
+    registry: adminConnection(registryPool),
     mssql,
     drizzle: drizzle as Opened['drizzle'],
   })
+}
+
+/** A connection that is there once the server was opened. */
+function later(connection: () => AdminConnection): AdminConnection {
+  return Object.freeze({
+    get client() {
+      return connection().client
+    },
+    query: <TRow>(text: string, parameters?: readonly unknown[]) => connection().query<TRow>(text, parameters),
+    transaction: <T>(work: (query: Query) => Promise<T>) => connection().transaction(work),
+  })
+}
+
+async function endAll({ serving, adminPool, registryPool }: Opened, patienceMs: number): Promise<void> {
+  await Promise.all([serving, adminPool, registryPool].map((pool) => pool.end(patienceMs)))
 }
 
 /** Two databases would mean: tables are made in one and looked for in the other. */
