@@ -113,7 +113,7 @@ describeMssql('encryption on SQL Server', (url) => {
   let server: DatabaseServer
   beforeAll(async () => {
     database = await mssqlDatabase(url)
-    server = mssqlServer(database)
+    server = mssqlServer(database, { poolTimeout: 60 })
     await server.open()
   })
   afterAll(async () => {
