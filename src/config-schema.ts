@@ -183,7 +183,7 @@ export const configSchema = z.object({
     'shared',
     schemaName,
     schemaRange,
-    'Where shared tables are: a schema on PostgreSQL, a database on MySQL, the beginning of their names on SQLite.',
+    'Where shared tables are: a schema on PostgreSQL and SQL Server, a database on MySQL, the beginning of their names on SQLite.',
   ),
   databaseUrl: databaseUrl(
     isAnyUrl,

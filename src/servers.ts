@@ -93,6 +93,7 @@ const servers: Record<DatabaseKind, (config: TenancyConfig, onStatement: ServerL
         ...pooledOptions(config, onStatement),
         registrySchema: config.registrySchema,
         shared: config,
+        sharedTables: sharedTablesOf(config),
       }),
     sqlite: (config, onStatement) =>
       createLibsqlServer({

@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { parseConfig } from '../config.ts'
 import type { DoctorReport, Finding } from '../contracts/verification.ts'
-import { databaseKind } from '../database-url.ts'
+import { type DatabaseKind, databaseKind } from '../database-url.ts'
 import { locationOf } from '../dialects/sqlite/location.ts'
 import { diagnose } from '../doctor.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
@@ -34,6 +34,9 @@ const STRATEGY = 'TENANCY_ISOLATION_STRATEGY'
 const OK = 0
 const BREACH = 1
 const UNKNOWN = 2
+
+/** The rule that is broken where the start is refused, because policies do not bind who serves. */
+const BYPASS_RULES: Partial<Record<DatabaseKind, RuleId>> = { mssql: 'mssql-1' }
 
 /** Runs the command. @param environment what the configuration is read from */
 export function doctor(args: readonly string[], output: Output, environment: Environment): number | Promise<number> {
@@ -76,7 +79,8 @@ async function examine(environment: Environment): Promise<DoctorReport> {
   } catch (error) {
     // The start is refused for a rule: that is what was found out.
     if (!isTenancyError(error, 'TENANCY_ERR_RLS_BYPASSED')) throw error
-    const refusal = finding('rls-1', 'databaseUrl', error.message)
+    const rule = BYPASS_RULES[databaseKind(config.databaseUrl.reveal())] ?? 'rls-1'
+    const refusal = finding(rule, 'databaseUrl', error.message)
     return { ok: false, promises: [], rules: [refusal.rule], findings: [refusal] }
   } finally {
     await server.close()

@@ -183,6 +183,62 @@ export const rules = {
     'Tables of tenants have transactions and foreign keys: their engine is InnoDB.',
     'Run `alter table … engine = InnoDB`.',
   ],
+  'mssql-1': [
+    'error',
+    'The serving login has rows of tenants and nothing else: no role, no right on server, database or schema, and nobody to become.',
+    'Revoke it; the library grants what a tenant needs.',
+  ],
+  'mssql-2': [
+    'error',
+    'One login does DDL, another one serves.',
+    'Set adminDatabaseUrl, and serve with a login of its own.',
+  ],
+  'mssql-3': [
+    'error',
+    'Every shared table has our security policy in force, with a filter and a block predicate for every operation.',
+    'Run the migrations: they make it anew.',
+  ],
+  'mssql-4': [
+    'error',
+    'Every shared table has the tenant column, and no copy of its rows beside it: a history, memory, captured changes.',
+    'Make tables with migrations; give captured changes a gating role.',
+  ],
+  'mssql-5': [
+    'warning',
+    'The tenant column is not null, fills itself, and is first in an index.',
+    'Run the migrations: they set it.',
+  ],
+  'mssql-6': ['warning', 'Every unique index has the tenant column.', 'Begin keys and indexes with the tenant column.'],
+  'mssql-7': [
+    'error',
+    'Every foreign key of shared tables has the tenant on both sides, and none ties a tenant to others.',
+    'Add the tenant column to both sides of the key, or drop it.',
+  ],
+  'mssql-8': [
+    'error',
+    'Nothing that tenants have or who serves can use runs as somebody else (EXECUTE AS), and no code is where tenants share tables.',
+    'Drop the routine, trigger or synonym.',
+  ],
+  'mssql-9': [
+    'error',
+    'No view or routine elsewhere shows tables of tenants to who serves: of one owner, nobody asks for rights on the table.',
+    'Drop it, or revoke it from the serving login.',
+  ],
+  'mssql-10': [
+    'error',
+    'No code of other databases has rights in those of tenants: DB_CHAINING and TRUSTWORTHY are off, on the server too.',
+    'Run `alter database … set db_chaining off` and `… set trustworthy off`.',
+  ],
+  'mssql-11': [
+    'warning',
+    'Without a tenant a plain name finds nothing: the default schema and `dbo` are empty for who serves.',
+    'Move it, or revoke it from the serving login.',
+  ],
+  'mssql-12': [
+    'warning',
+    'Every schema that is named like a tenant’s is marked as one.',
+    'Find out who made it; such a name is never taken over silently.',
+  ],
   'sqlite-1': [
     'warning',
     'Nobody but the owner can read the files: SQLite has no roles, so rights on files are the only ones.',

@@ -18,6 +18,8 @@ export interface OpenSharedCell {
   readonly cascading: string
   /** Of a tenant: a table `mine`. */
   readonly ownTable: string
+  /** Of a tenant: the rename of `mine` to the name of a shared table, where it is not SQL's own. */
+  readonly rename?: string
   drizzle(client: object): Db
   rows(db: Runner, query: SQL): Promise<readonly Record<string, unknown>[]>
   /** One more server on the same database, opened, as another process would be. */
@@ -35,6 +37,8 @@ export interface OpenSharedCell {
 export interface SharedCell {
   readonly name: string
   readonly strategy: IsolationStrategy
+  /** Tests that cannot be run here, by their titles, and why. */
+  readonly skipped?: Readonly<Record<string, string>>
   /** What a tenant must not do to `plans`, spelled with its full name. */
   readonly attacks: readonly string[]
   /** The full name of `plans`, as SQL spells it. */

@@ -184,7 +184,7 @@ export function watchConnections(): {
   }
 }
 
-/** Whether the server keeps rows apart itself, which what only speaks T-SQL may not. */
+/** Whether the server keeps rows apart itself, and its catalogue tells of rights and dependencies, which what only speaks T-SQL may not. */
 export const hasPolicies =
   hasMssql && url !== undefined && url !== ''
     ? await asSuper(url, ['select top (1) 1 as x from sys.security_policies']).then(

@@ -1,9 +1,18 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
+import { quoteText } from './quote.ts'
 
 type Query = AdminConnection['query']
 
 /** Roles whose members do, see or bypass what no serving login may. */
-const SERVER_ROLES = ['sysadmin', 'securityadmin', 'serveradmin', 'setupadmin', 'processadmin', 'dbcreator'] as const
+const SERVER_ROLES = [
+  'sysadmin',
+  'securityadmin',
+  'serveradmin',
+  'setupadmin',
+  'processadmin',
+  'dbcreator',
+  'bulkadmin',
+]
 const DATABASE_ROLES = [
   'db_owner',
   'db_ddladmin',
@@ -12,18 +21,51 @@ const DATABASE_ROLES = [
   'db_datareader',
   'db_datawriter',
   'db_backupoperator',
-] as const
+]
+/** Rights on the whole server. */
+const SERVER_RIGHTS = [
+  'CONTROL SERVER',
+  'ALTER ANY LOGIN',
+  'ALTER ANY DATABASE',
+  'IMPERSONATE ANY LOGIN',
+  'SELECT ALL USER SECURABLES',
+  'VIEW SERVER STATE',
+]
 /** Rights on the whole database. */
-const RIGHTS = ['CONTROL', 'ALTER', 'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'EXECUTE', 'CREATE TABLE'] as const
+const DATABASE_RIGHTS = [
+  'CONTROL',
+  'ALTER',
+  'TAKE OWNERSHIP',
+  'SELECT',
+  'INSERT',
+  'UPDATE',
+  'DELETE',
+  'EXECUTE',
+  'REFERENCES',
+  'ALTER ANY SECURITY POLICY',
+  'ALTER ANY SCHEMA',
+  'ALTER ANY USER',
+  'ALTER ANY ROLE',
+  'CREATE SCHEMA',
+  'CREATE TABLE',
+  'CREATE VIEW',
+  'CREATE PROCEDURE',
+  'CREATE FUNCTION',
+  'CREATE SYNONYM',
+  'VIEW DATABASE STATE',
+]
 
 /** What the serving login could do without a tenant. */
 export interface Baseline {
   readonly login: string
   readonly user: string
   readonly defaultSchema: string
-  readonly breaches: readonly string[]
-  /** The rights by which it could step past security policies. */
+  /** The rights by which it could step past what keeps tenants apart, such as security policies. */
   readonly bypasses: readonly string[]
+  /** What a plain name in raw SQL finds. */
+  readonly reachable: readonly string[]
+  /** Both as sentences. */
+  readonly breaches: readonly string[]
 }
 
 /** Asks the serving login what it could do without a tenant, as itself. The right answer is: nothing. */
@@ -32,34 +74,48 @@ export async function checkBaseline(query: Query, adminLogin: string): Promise<B
     'select suser_sname() as login, user_name() as name, schema_name() as defaultSchema',
   )
   const { login = '', name: user = '', defaultSchema } = who ?? {}
-  const bypasses: string[] = []
-  for (const role of SERVER_ROLES) if (await holds(query, `is_srvrolemember(N'${role}')`)) bypasses.push(`is ${role}`)
-  for (const role of DATABASE_ROLES) if (await holds(query, `is_member(N'${role}')`)) bypasses.push(`is ${role}`)
-  if (login === adminLogin)
-    bypasses.push('is the admin login too: set adminDatabaseUrl and serve with a login of its own')
-  for (const right of RIGHTS) {
-    if (await holds(query, `has_perms_by_name(db_name(), N'DATABASE', N'${right}')`)) {
-      bypasses.push(`has ${right} on the whole database`)
-    }
-  }
-  const breaches = bypasses.map((bypass) => `it ${bypass}`)
   const schema = defaultSchema ?? 'dbo'
-  for (const object of await reachable(query, schema)) {
-    breaches.push(`a plain name in raw SQL finds ${object}: keep its default schema and dbo empty for it`)
-  }
-  return Object.freeze({ login, user, defaultSchema: schema, breaches, bypasses })
+  const bypasses = [
+    ...(await held(query, SERVER_ROLES, 'is_srvrolemember(v.name)')).map((role) => `is ${role}`),
+    ...(await held(query, DATABASE_ROLES, 'is_member(v.name)')).map((role) => `is ${role}`),
+    ...(login === adminLogin ? ['is the admin login too: set adminDatabaseUrl and serve with a login of its own'] : []),
+    ...(await held(query, SERVER_RIGHTS, 'has_perms_by_name(null, null, v.name)')).map(
+      (right) => `has ${right} on the server`,
+    ),
+    ...(await held(query, DATABASE_RIGHTS, "has_perms_by_name(db_name(), N'DATABASE', v.name)")).map(
+      (right) => `has ${right} on the whole database`,
+    ),
+  ]
+  const reachable = await reachableBy(query, schema)
+  return Object.freeze({
+    login,
+    user,
+    defaultSchema: schema,
+    bypasses,
+    reachable,
+    breaches: [
+      ...bypasses.map((bypass) => `it ${bypass}`),
+      ...reachable.map(
+        (object) => `a plain name in raw SQL finds ${object}: keep its default schema and dbo empty for it`,
+      ),
+    ],
+  })
 }
 
-async function holds(query: Query, expression: string): Promise<boolean> {
-  const [row] = await query<{ holds: number | null }>(`select ${expression} as holds`)
-  return row?.holds === 1
+/** Those of `names` of which `expression`, about `v.name`, is 1; it is null for what this version of the server does not know. */
+async function held(query: Query, names: readonly string[], expression: string): Promise<string[]> {
+  const values = names.map((name) => `(${quoteText(name)})`).join(', ')
+  const rows = await query<{ name: string }>(
+    `select v.name as name from (values ${values}) v(name) where ${expression} = 1`,
+  )
+  return rows.map(({ name }) => name)
 }
 
 /** What an unqualified name can mean: the default schema is looked at first, then dbo. Names of nothing it can read are not shown. */
-async function reachable(query: Query, defaultSchema: string): Promise<string[]> {
+async function reachableBy(query: Query, defaultSchema: string): Promise<string[]> {
   const rows = await query<{ name: string }>(
     `select top (3) s.name + N'.' + o.name as name from sys.objects o join sys.schemas s on s.schema_id = o.schema_id
-     where s.name in (@p0, N'dbo') and o.is_ms_shipped = 0 and o.type in ('U', 'V')
+     where s.name in (@p0, N'dbo') and o.is_ms_shipped = 0 and o.type in ('U', 'V', 'SN', 'IF', 'TF')
        and has_perms_by_name(quotename(s.name) + N'.' + quotename(o.name), N'OBJECT', N'SELECT') = 1`,
     [defaultSchema],
   )

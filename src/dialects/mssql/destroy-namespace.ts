@@ -7,6 +7,8 @@ import { ledgerName, type NamespaceRights } from './namespace-session.ts'
 import { drop, dropObjects, objectsOf } from './objects.ts'
 import { mssqlProfile } from './profile.ts'
 import { destroyRows } from './rls/destroy-rows.ts'
+import { claimRowKey } from './rls/row-keys.ts'
+import { detachFromShared } from './shared/detach.ts'
 
 type Query = AdminConnection['query']
 
@@ -21,10 +23,31 @@ export async function destroyNamespace(query: Query, scope: Scope, rights: Names
   const layout = layoutOf(scope, rights.shared)
   if (!(await isOurs(query, scope, layout))) return NOTHING
   if (scope.strategy === 'rls') {
+    // Rows with a key that another tenant has are not this one's, whatever its registry says.
+    if (!(await claimRowKey(query, layout, scope))) {
+      throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', ['another tenant has its row key'])
+    }
     const tenant = scope.settings[TENANT_SETTING] ?? ''
     return destroyRows(query, tenant, { layout, column: rights.shared.tenantColumn, ledger: ledgerName(layout) })
   }
   return layout.own ? destroySchema(query, layout) : destroyPrefixed(query, scope, layout)
+}
+
+/**
+ * Drops the foreign keys of a tenant to tables that all tenants use, outside of any transaction and under the namespace's
+ * lock, before the rest is destroyed. Does nothing where there are none, or where the namespace is not its own.
+ * @throws TENANCY_ERR_NAMESPACE_EXISTS, TENANCY_ERR_DESTROY_INCOMPLETE
+ */
+export async function detachNamespace(
+  query: Query,
+  scope: Scope,
+  { shared, sharedTables }: NamespaceRights,
+): Promise<void> {
+  if (sharedTables === undefined || scope.strategy === 'rls') return
+  const layout = layoutOf(scope, shared)
+  if (!(await isOurs(query, scope, layout))) return
+  if (!layout.own && (await markOfTable(query, layout.schema, ledgerName(layout))) !== tenantMark(scope)) return
+  await detachFromShared(query, layout, sharedTables)
 }
 
 /** False when the schema of a scope does not exist. @throws TENANCY_ERR_NAMESPACE_EXISTS when it is not marked as ours */

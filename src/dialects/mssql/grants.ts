@@ -2,6 +2,7 @@ import type { AdminConnection } from '../../contracts/dialect.ts'
 import type { Layout } from './layout.ts'
 import { fullName, type NamespaceObject, objectsOf } from './objects.ts'
 import { mssqlProfile } from './profile.ts'
+import { ROW_KEYS } from './rls/row-keys.ts'
 
 type Query = AdminConnection['query']
 
@@ -15,13 +16,14 @@ const GRANTED = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE'])
 
 /**
  * Rows for the serving user in everything that migrations made, never DDL. Each object by itself: rights on the schema
- * would be rights on the ledger.
+ * would be rights on the ledger and on the row keys.
  */
 export async function grantRows(query: Query, layout: Layout, user: string | undefined, ledger: string): Promise<void> {
   if (user === undefined) return
   const granted = await rightsOf(query, layout, user)
   const missing = (await objectsOf(query, layout)).filter(
-    ({ name, type }) => name !== ledger && RIGHTS[type] !== undefined && !isGranted(type, granted.get(name)),
+    ({ name, type }) =>
+      name !== ledger && name !== ROW_KEYS && RIGHTS[type] !== undefined && !isGranted(type, granted.get(name)),
   )
   if (missing.length === 0) return
   await query(missing.map((object) => grant(layout, object, user)).join(';\n'))

@@ -1,12 +1,16 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
 import type { Scope } from '../../contracts/isolation.ts'
 import type { Layout } from './layout.ts'
+import { quoteText } from './quote.ts'
 
 type Query = AdminConnection['query']
 
 /** The extended property that says whose something is. */
 const PROPERTY = "N'fastify-tenancy'"
 const ADD = `exec sys.sp_addextendedproperty @name = ${PROPERTY}, @value = @p0`
+
+/** What the schema of the tables that all tenants use is marked with. */
+export const SHARED_MARK = 'shared tables'
 
 /** What is marked as this tenant's alone. */
 export function tenantMark({ tenantId }: Scope): string {
@@ -27,6 +31,22 @@ export async function markOfSchema(query: Query, schema: string): Promise<string
     [schema],
   )
   return found?.mark
+}
+
+/** What each schema of the database is marked with. */
+export function marksOfSchemas(query: Query): Promise<{ name: string; mark: string | null }[]> {
+  return query<{ name: string; mark: string | null }>(
+    `select s.name, (select cast(p.value as nvarchar(200)) from sys.extended_properties p
+       where p.class = 3 and p.major_id = s.schema_id and p.name = ${PROPERTY}) as mark from sys.schemas s`,
+  )
+}
+
+/** SQL for whether a schema, by the id that `schemaId` tells, is that of the tables that all tenants use. */
+export function isSharedSchema(schemaId: string): string {
+  return (
+    `exists (select 1 from sys.extended_properties x where x.class = 3 and x.major_id = ${schemaId} ` +
+    `and x.name = ${PROPERTY} and cast(x.value as nvarchar(200)) = ${quoteText(SHARED_MARK)})`
+  )
 }
 
 /** What a table is marked with: null without a mark, undefined when there is no such table. */

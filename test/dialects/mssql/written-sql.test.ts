@@ -11,7 +11,9 @@ import { childrenFirst } from '../../../src/dialects/mssql/rls/destroy-rows.ts'
 import { isProtected, policyName, predicateFunction } from '../../../src/dialects/mssql/rls/policy.ts'
 import { protect } from '../../../src/dialects/mssql/rls/protect.ts'
 import { droppedTables } from '../../../src/dialects/mssql/rls/release-dropped.ts'
+import { claimRowKey } from '../../../src/dialects/mssql/rls/row-keys.ts'
 import { destroyDatabase, inDatabase } from '../../../src/dialects/mssql/tenant-database.ts'
+import { script } from './script.ts'
 
 /*
  * What is written, for those who have no SQL Server: a script of answers to what is asked of the catalogue, and everything
@@ -29,19 +31,6 @@ const scopeOf = (strategy: StrategyName): Scope => ({
   settings: strategy === 'rls' ? { [TENANT_SETTING]: ID } : {},
 })
 const rights = { servingUser: 'app', shared }
-
-/** Answers by what a text contains, the last matching one; everything that begins with no SELECT is kept. */
-function script(answers: readonly (readonly [part: string, rows: readonly object[]])[]) {
-  const sent: string[] = []
-  const query = (async (text: string, parameters: readonly unknown[] = []) => {
-    const plain = text.replaceAll(/\s+/g, ' ').trim()
-    if (!plain.startsWith('select')) {
-      sent.push(parameters.length === 0 ? plain : `${plain} -- ${JSON.stringify(parameters)}`)
-    }
-    return answers.findLast(([part]) => plain.includes(part))?.[1] ?? []
-  }) as AdminConnection['query']
-  return { sent, query }
-}
 
 describe('a namespace', () => {
   it('of its own schema is made, marked, and its tables are granted one by one', async () => {
@@ -325,6 +314,8 @@ describe('the rows of a tenant', () => {
     ['sys.tables t', tables],
     ['sys.foreign_keys k', keys],
     ['session_context', [{ tenant: ID }]],
+    ['as mark from sys.tables t', [{ mark: 'row keys' }]],
+    ['select tenant from', [{ tenant: ID }]],
     ['count(*) as n', [{ n: left }]],
     ['@@rowcount', [{ n: 0 }]],
   ]
@@ -333,6 +324,7 @@ describe('the rows of a tenant', () => {
     const { sent, query } = script(asked(0))
     expect(await destroyNamespace(query, scopeOf('rls'), rights)).toEqual({ objects: 0, rows: 0 })
     expect(sent).toEqual([
+      expect.stringMatching(/^insert into \[rls\]\.\[__tenancy_row_keys\] /) as string,
       `exec sys.sp_set_session_context @key = N'app.current_tenant', @value = @p0 -- ["${ID}"]`,
       `delete top (2000) from [rls].[children] where [tenant_id] = @p0; select @@rowcount as n -- ["${ID}"]`,
       `delete from [rls].[parents] where [tenant_id] = @p0; select @@rowcount as n -- ["${ID}"]`,
@@ -349,6 +341,35 @@ describe('the rows of a tenant', () => {
       code: 'TENANCY_ERR_DATABASE_UNAVAILABLE',
     })
     expect(poisoned.sent.filter((text) => text.startsWith('delete'))).toEqual([])
+  })
+
+  it('with a key that another tenant has are not its own', async () => {
+    const { sent, query } = script([...asked(0), ['select tenant from', [{ tenant: 'id-2' }]]])
+    await expect(destroyNamespace(query, scopeOf('rls'), rights)).rejects.toMatchObject({
+      code: 'TENANCY_ERR_DESTROY_INCOMPLETE',
+    })
+    expect(sent.filter((text) => text.startsWith('delete'))).toEqual([])
+    const taken = script([['select tenant from', [{ tenant: 'id-2' }]]])
+    await expect(openNamespaceSession(taken.query, scopeOf('rls'), rights).seal()).rejects.toMatchObject({
+      code: 'TENANCY_ERR_TENANT_EXISTS',
+    })
+  })
+
+  it('have a key that is written down, in a table of ours, which is nobody else’s', async () => {
+    const layout = layoutOf(scopeOf('rls'), shared)
+    const fresh = script([['select tenant from', [{ tenant: ID }]]])
+    expect(await claimRowKey(fresh.query, layout, scopeOf('rls'))).toBe(true)
+    const table = '[rls].[__tenancy_row_keys]'
+    expect(fresh.sent).toEqual([
+      `create table ${table} (row_key nvarchar(36) collate Latin1_General_BIN2 not null primary key, tenant nvarchar(36) not null)`,
+      expect.stringContaining('["row keys","rls","__tenancy_row_keys"]') as string,
+      `insert into ${table} (row_key, tenant) select @p0, @p1 where not exists (select 1 from ${table} where row_key = @p0) -- ["${ID}","${ID}"]`,
+    ])
+    const taken = script([['as mark from sys.tables t', [{ mark: null }]]])
+    await expect(claimRowKey(taken.query, layout, scopeOf('rls'))).rejects.toMatchObject({
+      code: 'TENANCY_ERR_NAMESPACE_EXISTS',
+    })
+    expect(taken.sent).toEqual([])
   })
 
   it('come in an order in which none refers to one that is gone', () => {

@@ -2,24 +2,29 @@
 /// <reference path="./modules.d.ts" />
 import type { AdminConnection, DatabaseServer, Guard, PoolStats } from '../../../contracts/dialect.ts'
 import { type Scope, TENANT_SETTING } from '../../../contracts/isolation.ts'
+import type { SharedTables } from '../../../contracts/shared-tables.ts'
 import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { checkBaseline } from '../baseline.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
-import { destroyNamespace } from '../destroy-namespace.ts'
+import { destroyNamespace, detachNamespace } from '../destroy-namespace.ts'
+import { inspectServer } from '../inspect-server.ts'
 import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { locked } from '../lock.ts'
 import { type NamespaceRights, openNamespaceSession } from '../namespace-session.ts'
 import { createDdlParser } from '../parse-ddl.ts'
 import { mssqlProfile } from '../profile.ts'
 import { registryBreaches } from '../registry-rights.ts'
+import { sharedNamespace } from '../shared/namespace.ts'
 import { type DatabaseAccess, destroyDatabase, inDatabase } from '../tenant-database.ts'
+import { verifyScope } from '../verify/verify-scope.ts'
 import { adminConnection, inTransaction, onLease, queryOn } from './mssql-admin.ts'
 import { lazyTransaction } from './mssql-lazy-transaction.ts'
 import type { Lease } from './mssql-lease.ts'
 import { openPool, type Pool } from './mssql-pool.ts'
+import { asTenants } from './mssql-trial.ts'
 import { tenantPool } from './mssql-tenant-pool.ts'
 import type { TenantSession } from './mssql-tenant-session.ts'
 import type { MssqlModule } from './mssql-types.ts'
@@ -45,6 +50,8 @@ export interface MssqlServerOptions {
   /** The schema of the registry, which no tenant may reach. */
   readonly registrySchema: string
   readonly shared: SharedSchemas
+  /** Tables that all tenants use. Default none. */
+  readonly sharedTables?: SharedTables | undefined
   /** Told every statement of a tenant, without its parameters. */
   readonly onStatement: ((text: string) => void) | undefined
 }
@@ -95,7 +102,11 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
     })
   }
   const admin = later(() => parts().admin)
-  const rights = (): NamespaceRights => ({ servingUser: serving?.user, shared })
+  const rights = (): NamespaceRights => ({
+    servingUser: serving?.user,
+    shared,
+    sharedTables: options.sharedTables,
+  })
   /** Alone with a namespace, outside of transactions. */
   const alone = <T>(scope: Scope, work: (query: Query, lease: Lease) => Promise<T>) =>
     onLease(parts().adminPool, (lease) => {
@@ -111,27 +122,36 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
     rights: rights(),
   })
 
+  const confined = {
+    client: (scope: Scope, guard: Guard) => tenantPool(parts().serving, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().serving, session(scope, guard)),
+  }
+
   return Object.freeze({
     capabilities,
     textScoped,
     admin,
     registry: Object.freeze({ dialect: 'mssql', connection: later(() => parts().registry) }),
+    shared:
+      options.sharedTables &&
+      sharedNamespace(options.sharedTables, {
+        alone: (scope, work) => alone(scope, (query, lease) => inTransaction(lease, () => work(query))),
+        servingUser: () => serving?.user,
+      }),
 
     async open() {
       assertOneDatabase(options)
       const ready = opened ?? (await load(options))
       try {
-        const [row] = await onLease(ready.adminPool, (lease) =>
-          queryOn(lease)<{ login: string }>('select suser_sname() as login'),
-        )
+        const admin = await adminLogin(ready)
         const [found, reached] = await onLease(ready.serving, async (lease) => [
-          await checkBaseline(queryOn(lease), row?.login ?? ''),
+          await checkBaseline(queryOn(lease), admin),
           await registryBreaches(queryOn(lease), options.registrySchema),
         ])
         if (strategies.includes('rls') && found.bypasses.length > 0) {
           throw tenancyError('TENANCY_ERR_RLS_BYPASSED', [found.login, `it ${found.bypasses[0]}`])
         }
-        serving = found.login === row?.login ? undefined : found
+        serving = found.login === admin ? undefined : found
         opened = ready
         const login = JSON.stringify(found.login)
         return [...found.breaches, ...reached].map(
@@ -143,8 +163,7 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
       }
     },
 
-    client: (scope: Scope, guard: Guard) => tenantPool(parts().serving, session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().serving, session(scope, guard)),
+    ...confined,
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>
@@ -153,15 +172,40 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
         return inTransaction(lease, () => work(openNamespaceSession(query, scope, rights())))
       }),
     destroy: (scope) =>
-      alone(scope, (query, lease) => {
+      alone(scope, async (query, lease) => {
         if (scope.strategy === 'database') return destroyDatabase(access(query, lease), scope)
         const destroy = () => destroyNamespace(query, scope, rights())
         // Rows of shared tables go in chunks, each final: one transaction of all would stand in everybody's way.
-        return scope.strategy === 'rls' ? destroy() : inTransaction(lease, destroy)
+        if (scope.strategy === 'rls') return destroy()
+        await detachNamespace(query, scope, rights())
+        return inTransaction(lease, destroy)
       }),
-    verify: notYet,
-    inspect: notYet,
-    parseDdl: createDdlParser(shared),
+    verify: async (scope) =>
+      verifyScope({
+        server: confined,
+        scope,
+        rights: rights(),
+        adminLogin: await adminLogin(parts()),
+        registrySchema: options.registrySchema,
+        main,
+        administering: (work) =>
+          onLease(parts().adminPool, (lease) =>
+            work({ query: queryOn(lease), use: (database) => lease.use(database) }),
+          ),
+        unscoped: (work) => onLease(parts().serving, (lease) => inTransaction(lease, () => work(queryOn(lease)))),
+        asTenants: (work) => asTenants(parts(), work),
+      }),
+    inspect: async () =>
+      inspectServer({
+        admin: admin.query,
+        serving: (text, parameters) => onLease(parts().serving, (lease) => queryOn(lease)(text, parameters)),
+        adminLogin: await adminLogin(parts()),
+        registrySchema: options.registrySchema,
+        shared,
+        sharedTables: options.sharedTables,
+        strategies,
+      }),
+    parseDdl: createDdlParser(shared, options.sharedTables),
 
     async ping() {
       await onLease(parts().serving, (lease) => queryOn(lease)('select 1 as one'))
@@ -179,9 +223,9 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
   } satisfies DatabaseServer)
 }
 
-/** Nobody is told that tenants are kept apart where nobody looked. */
-async function notYet(): Promise<never> {
-  throw tenancyError('TENANCY_ERR_VERIFY_FAILED', ['SQL Server cannot be asked yet'])
+async function adminLogin({ adminPool }: Pick<Opened, 'adminPool'>): Promise<string> {
+  const [row] = await onLease(adminPool, (lease) => queryOn(lease)<{ login: string }>('select suser_sname() as login'))
+  return row?.login ?? ''
 }
 
 async function load(options: MssqlServerOptions): Promise<Opened> {

@@ -1,5 +1,7 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
 import type { Layout } from '../layout.ts'
+import { isSharedSchema } from '../marks.ts'
+import { ROW_KEYS } from './row-keys.ts'
 
 type Query = AdminConnection['query']
 
@@ -29,7 +31,7 @@ export interface SharedTable {
   readonly special: number
 }
 
-/** Every table of the shared schema but the ledger. */
+/** Every table of the shared schema but those of the library's own. */
 export function sharedTables(query: Query, { layout, column, ledger }: SharedSchema): Promise<SharedTable[]> {
   return query<SharedTable>(
     `select t.name, y.name as type, c.max_length as length, c.is_nullable as nullable, d.definition as [default],
@@ -44,7 +46,7 @@ export function sharedTables(query: Query, { layout, column, ledger }: SharedSch
      left join sys.columns c on c.object_id = t.object_id and c.name = @p1
      left join sys.types y on y.user_type_id = c.user_type_id
      left join sys.default_constraints d on d.object_id = c.default_object_id
-     where s.name = @p0 and t.name <> @p2 order by t.name`,
+     where s.name = @p0 and t.name not in (@p2, N'${ROW_KEYS}') order by t.name`,
     [layout.schema, column, ledger],
   )
 }
@@ -78,6 +80,8 @@ export interface ForeignKey {
   readonly parent: string
   /** Whether both sides are in the shared schema, and the tenant column of one refers to that of the other. */
   readonly withTenant: number
+  /** Whether it leads to a table that all tenants use, and changes nothing when that one is changed. */
+  readonly toShared: number
 }
 
 /** The foreign keys of the shared schema, and those that lead into or out of it. */
@@ -87,7 +91,9 @@ export function foreignKeys(query: Query, { layout, column }: SharedSchema): Pro
        case when c.schema_id = p.schema_id and exists (select 1 from sys.foreign_key_columns f
          join sys.columns a on a.object_id = f.parent_object_id and a.column_id = f.parent_column_id
          join sys.columns b on b.object_id = f.referenced_object_id and b.column_id = f.referenced_column_id
-         where f.constraint_object_id = k.object_id and a.name = @p1 and b.name = @p1) then 1 else 0 end as withTenant
+         where f.constraint_object_id = k.object_id and a.name = @p1 and b.name = @p1) then 1 else 0 end as withTenant,
+       case when c.schema_id = schema_id(@p0) and k.delete_referential_action = 0 and k.update_referential_action = 0
+         and ${isSharedSchema('p.schema_id')} then 1 else 0 end as toShared
      from sys.foreign_keys k
      join sys.tables c on c.object_id = k.parent_object_id join sys.tables p on p.object_id = k.referenced_object_id
      where schema_id(@p0) in (c.schema_id, p.schema_id) order by k.name`,
@@ -103,4 +109,32 @@ export function passages(query: Query, { layout }: SharedSchema): Promise<{ name
        and o.type in ('P', 'PC', 'FN', 'FS', 'IF', 'TF', 'FT', 'AF', 'TR', 'TA', 'SN', 'X')`,
     [layout.schema],
   )
+}
+
+/** Unique indexes without the tenant column: by their error one tenant learns what another has. */
+export function oracles(
+  query: Query,
+  { layout, column, ledger }: SharedSchema,
+): Promise<{ table: string; index: string }[]> {
+  return query<{ table: string; index: string }>(
+    `select t.name as [table], i.name as [index] from sys.indexes i
+     join sys.tables t on t.object_id = i.object_id join sys.columns c on c.object_id = t.object_id and c.name = @p1
+     where t.schema_id = schema_id(@p0) and t.name not in (@p2, N'${ROW_KEYS}') and i.is_unique = 1 and not exists (
+       select 1 from sys.index_columns k where k.object_id = i.object_id and k.index_id = i.index_id
+         and k.column_id = c.column_id and k.key_ordinal > 0)
+     order by t.name, i.name`,
+    [layout.schema, column, ledger],
+  )
+}
+
+/** Tables whose changed rows are kept for whoever may read the table, whatever policies say. */
+export async function captured(query: Query, { layout }: SharedSchema): Promise<string[]> {
+  const known = await query("select 1 as found where object_id(N'cdc.change_tables') is not null")
+  if (known.length === 0) return []
+  const rows = await query<{ name: string }>(
+    `select t.name from cdc.change_tables x join sys.tables t on t.object_id = x.source_object_id
+     where t.schema_id = schema_id(@p0) and x.role_name is null`,
+    [layout.schema],
+  )
+  return rows.map(({ name }) => name)
 }

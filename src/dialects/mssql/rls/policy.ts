@@ -13,6 +13,11 @@ export const TENANT_TYPES = ['uniqueidentifier', 'nvarchar', 'varchar'] as const
 /** One of {@link TENANT_TYPES}. */
 export type TenantType = (typeof TENANT_TYPES)[number]
 
+/** Whether a column of this type and length can hold a tenant. */
+export function isTenantType(type: string | null, length: number | null): type is TenantType {
+  return (TENANT_TYPES as readonly (string | null)[]).includes(type) && length !== -1
+}
+
 /** The tenant of the session in the type of the column: what is cast is the constant, never the column. */
 export function currentTenant(type: TenantType): string {
   return type === 'nvarchar' ? CURRENT_TENANT : `cast(${CURRENT_TENANT} as ${typeText(type)})`

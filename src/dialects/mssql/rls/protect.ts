@@ -17,6 +17,7 @@ import {
   currentTenant,
   dropPolicy,
   isProtected,
+  isTenantType,
   OWN_PREFIX,
   predicateFunction,
   TENANT_TYPES,
@@ -26,7 +27,7 @@ import {
 type Query = AdminConnection['query']
 
 /** A table whose tenant column can be compared. */
-interface TenantTable extends SharedTable {
+export interface TenantTable extends SharedTable {
   readonly type: TenantType
 }
 
@@ -41,8 +42,8 @@ interface TenantTable extends SharedTable {
  */
 export async function protect(query: Query, at: SharedSchema): Promise<void> {
   const tables = (await sharedTables(query, at)).map((table) => assertProtectable(table, at))
-  for (const { name, child, parent, withTenant } of await foreignKeys(query, at)) {
-    if (withTenant === 0) {
+  for (const { name, child, parent, withTenant, toShared } of await foreignKeys(query, at)) {
+    if (withTenant === 0 && toShared !== 1) {
       throw refusal(
         `the foreign key ${name} from ${child} to ${parent} could refer to a row of another tenant: add ${at.column} to both sides`,
       )
@@ -94,7 +95,7 @@ export function repairs(
 }
 
 /** Whether a default is the tenant of the session: the server writes it anew, with casts and parentheses of its own. */
-function isCurrentTenant(value: string | null): boolean {
+export function isCurrentTenant(value: string | null): boolean {
   const [, key] = /session_context\s*\(\s*N?'([^']*)'/i.exec(value ?? '') ?? []
   return key === TENANT_SETTING
 }
@@ -111,7 +112,7 @@ function assertProtectable(table: SharedTable, { column }: SharedSchema): Tenant
   const { name, type, length, special } = table
   if (special === 1) throw refusal(`the table ${name} has a history, is in memory or outside of the database`)
   if (type === null) throw refusal(`the table ${name} has no column ${column}`)
-  if (!(TENANT_TYPES as readonly string[]).includes(type) || length === -1) {
+  if (!isTenantType(type, length)) {
     throw refusal(
       `the column ${column} of the table ${name} is ${type}; it can be ${TENANT_TYPES.join(', ')}, of length 36`,
     )
