@@ -267,7 +267,7 @@ export const configSchema = z.object({
     0,
     0,
     100_000,
-    'Tenants that a process reads at its start, the newest active ones, so that their first requests wait for no store. At most `l1CacheMaxSize`.',
+    'Active tenants that a process reads at its start, so that their first requests wait for no store: those that were used last, then the newest. Who was used is noted in the registry every 5 minutes and at the end. At most `l1CacheMaxSize`.',
   ),
   changeChannel: choice(
     ['auto', 'listen', 'redis', 'poll'],

@@ -51,6 +51,7 @@ import { createSecretFields } from './tenants/secret-fields.ts'
 import { createTenantMetadata } from './tenants/tenant-metadata.ts'
 import { disposeAll } from './util/disposal.ts'
 import { assertRegistrable } from './util/identifier.ts'
+import { inTime } from './util/in-time.ts'
 
 /** Counters since the start and sizes now. */
 export interface Metrics {
@@ -151,6 +152,9 @@ export interface Log {
   error(details: object, message: string): void
 }
 
+/** Seconds between two times that a process writes down which tenants it serves, and how long that may take at its end. */
+const NOTE_USED = { everySeconds: 300, patienceMs: 1000 }
+
 /** Milliseconds before a registry that did not answer is asked again who is still served. */
 const REVIEW_PAUSE_MS = 1000
 
@@ -221,6 +225,13 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   let closed = false
   /** What has expired holds memory, and secrets perhaps. */
   let purging: NodeJS.Timeout | undefined
+  let noting: NodeJS.Timeout | undefined
+  const preloaded = Math.min(config.l1CachePreload, config.l1CacheMaxSize)
+  /** A hint for the next start, which nothing may fail for. */
+  const noteUsed = async (): Promise<void> => {
+    if (preloaded === 0) return
+    await inTime(store.noteUsed(preloaded), NOTE_USED.patienceMs, () => undefined).catch(() => {})
+  }
 
   const boot = async (): Promise<void> => {
     if (config.authorize === undefined) log.warn(UNPROVEN)
@@ -230,7 +241,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     // Outside of the tenant that may have asked for the start: timers and sockets keep the context they were made in.
     await enterContext(undefined, () => shared?.open())
     await enterContext(undefined, () => feed?.start())
-    if (config.l1CachePreload > 0) await store.preload(Math.min(config.l1CachePreload, config.l1CacheMaxSize))
+    if (preloaded > 0) await store.preload(preloaded)
     const migrations = config.migrations === undefined ? [] : await readMigrations(config.migrations)
     const reserved = new Set(config.reservedIdentifiers)
     registration = createRegistration({
@@ -244,6 +255,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     })
     if (closed) throw tenancyError('TENANCY_ERR_CLOSED')
     purging ??= setInterval(cache.purge.bind(cache), Math.max(1, config.l1CacheTtlSeconds / 2) * 1000).unref()
+    if (preloaded > 0) noting ??= setInterval(() => void noteUsed(), NOTE_USED.everySeconds * 1000).unref()
     addInstance(instance)
   }
   const start = (): Promise<void> => {
@@ -348,8 +360,9 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
       removeInstance(instance)
       feed?.close()
       clearInterval(purging)
+      clearInterval(noting)
       const parts = [
-        { name: 'tenant store', close: () => store.close() },
+        { name: 'tenant store', close: () => noteUsed().then(() => store.close()) },
         ...(shared ? [{ name: 'tenant cache', close: () => shared.close() }] : []),
         { name: 'database', close: () => server.close() },
       ]

@@ -166,6 +166,15 @@ class L1 implements TenantCache {
     this.#floors.record(id, { version: this.#floorOf(id), barrier }, barrier)
   }
 
+  usedLast(count: number): readonly string[] {
+    const ids: string[] = []
+    for (const { id, status } of this.#tenants.values()) {
+      if (ids.length >= count) break
+      if (status === 'active') ids.push(id)
+    }
+    return ids
+  }
+
   clear(): void {
     if (invalidation.hasSubscribers) invalidation.publish({ tier: 'l1' })
     this.#tenants.clear()

@@ -39,6 +39,8 @@ export interface TenantCache {
   forget(id: string): void
   /** Remembers that nobody has this identifier, unless someone got it since `epoch`. */
   setMissing(identifier: string, epoch: number): void
+  /** Ids of the active tenants that are held, at most `count`, the one that was used last first. */
+  usedLast(count: number): readonly string[]
   /** Counts changes; read before a lookup, handed to {@link set} and {@link setMissing}. */
   readonly epoch: number
   clear(): void

@@ -57,6 +57,13 @@ export interface TenantStore {
    * commits late is never missed. Optional: without it, processes learn of each other's writes by the TTL of their caches.
    */
   changes?(after?: string): Promise<RegistryChanges>
+  /**
+   * The ids that were noted last, in their order; empty before. Optional, with the next: without them, a process that starts
+   * knows only which tenants are the newest.
+   */
+  hotTenants?(): Promise<readonly string[]>
+  /** Notes which tenants are used, for who starts next. A hint: of two that write at once one is lost. */
+  noteHotTenants?(ids: readonly string[]): Promise<void>
   /** Resolves when the store answers. */
   ping(): Promise<void>
   close(): Promise<void>

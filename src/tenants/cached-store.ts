@@ -4,6 +4,7 @@ import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts
 import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 import { events } from '../events.ts'
+import { hotTenantsOf } from './hot-tenants.ts'
 import {
   createSharedReads,
   createStoreReads,
@@ -42,8 +43,10 @@ export interface CachedTenantStore extends TenantStore {
   resolve(identifier: string): Promise<Tenant | undefined>
   /** As `resolve`, for who has just peeked in vain: asking L1 again would count a second miss. */
   load(identifier: string): Promise<Tenant | undefined>
-  /** Puts the newest active tenants into L1, `count` at most, by pages. @throws TENANCY_ERR_STORE_UNAVAILABLE */
+  /** Puts active tenants into L1, `count` at most: those that were noted as used, then the newest. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   preload(count: number): Promise<void>
+  /** Notes for the next start which tenants L1 was asked for last, then who was noted before, `count` at most. @throws TENANCY_ERR_STORE_UNAVAILABLE */
+  noteUsed(count: number): Promise<void>
   /** Reads tenants, tells what is new of them, and keeps nothing. @throws TENANCY_ERR_STORE_UNAVAILABLE */
   refresh(ids: readonly string[]): Promise<readonly Tenant[]>
   /** As `resolve`, by id; an unknown id is not remembered. @throws TENANCY_ERR_STORE_UNAVAILABLE */
@@ -137,12 +140,25 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     return stale
   }
 
+  async function usedBefore(count: number): Promise<Tenant[]> {
+    const ids = (await store.hotTenants?.()) ?? []
+    const tenants = await store.getByIds(ids.slice(0, count))
+    return tenants.filter(({ status }) => status === 'active')
+  }
+
+  async function noteUsed(count: number): Promise<void> {
+    const used = cache.usedLast(count)
+    if (used.length === 0) return
+    const ids = new Set([...used, ...((await store.hotTenants?.()) ?? [])])
+    await store.noteHotTenants?.([...ids].slice(0, count))
+  }
+
   async function preload(count: number): Promise<void> {
-    let left = count
-    let after: string | undefined
     const since = cache.epoch
-    const found: Tenant[] = []
-    do {
+    const found = await usedBefore(count)
+    let left = count - found.length
+    let after: string | undefined
+    while (left > 0) {
       const page = await store.list({
         status: 'active',
         limit: Math.min(left, PAGE),
@@ -151,8 +167,9 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
       found.push(...page.tenants)
       left -= page.tenants.length
       after = page.next
-    } while (after !== undefined && left > 0)
-    // The newest last: it is the last to be pushed out.
+      if (after === undefined) break
+    }
+    // The first last: it is the last to be pushed out.
     for (const tenant of found.toReversed()) note(tenant, since)
   }
 
@@ -239,6 +256,7 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
   return Object.freeze({
     peek,
     preload,
+    noteUsed,
     refresh,
     load,
     async resolve(identifier: string) {
@@ -258,6 +276,7 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     list,
     count: (status?: TenantStatus) => store.count(status),
     ...(hasChanges(store) && { changes: (after?: string) => changes(store, after) }),
+    ...hotTenantsOf(store),
     ping: () => store.ping(),
     close: () => store.close(),
   })

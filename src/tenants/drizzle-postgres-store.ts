@@ -6,8 +6,9 @@ import { deepFreeze } from '../util/deep-freeze.ts'
 import { parseIdentifier } from '../util/identifier.ts'
 import { withRetries } from '../util/retry.ts'
 import { readChanges } from './change-position.ts'
+import { hotTenants, type HotRow } from './hot-tenants.ts'
 import { encodeCursor, readPage } from './page-cursor.ts'
-import { migrateRegistry } from './registry-migrations.ts'
+import { migrateRegistry, quoteRegistry } from './registry-migrations.ts'
 import { loadRegistryQueries, type RegistryQueries, type RegistryRow } from './registry-queries.ts'
 import { isRetryable, storeError } from './store-errors.ts'
 import type { StoreLimits } from './store-limits.ts'
@@ -128,6 +129,10 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
             number: Number(changeNumber),
           })),
       }),
+    ...hotTenants({
+      read: () => run(() => admin.query<HotRow>(`select ids from ${quoteRegistry(schema)}.hot_tenants`)),
+      write: (ids) => run(() => admin.query(`update ${quoteRegistry(schema)}.hot_tenants set ids = $1::text`, [ids])),
+    }),
     ping: () => run(async () => void (await admin.query('select 1'))),
     async close() {},
   })

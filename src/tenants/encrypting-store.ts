@@ -1,6 +1,7 @@
 import type { RegistryChanges } from '../contracts/changes.ts'
 import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
 import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
+import { hotTenantsOf } from './hot-tenants.ts'
 import { outdatedSecrets } from './outdated-secrets.ts'
 import type { SecretFields } from './secret-fields.ts'
 
@@ -63,6 +64,7 @@ export function createEncryptingTenantStore({ store, secrets }: EncryptingTenant
     },
     count: (status?: TenantStatus) => store.count(status),
     ...(store.changes !== undefined && { changes }),
+    ...hotTenantsOf(store),
     ping: () => store.ping(),
     close: () => store.close(),
   })

@@ -8,6 +8,7 @@ import { isPartOfIdentifier, parseIdentifier } from '../util/identifier.ts'
 import { withRetries } from '../util/retry.ts'
 import { canonicalRowKey } from '../util/row-key.ts'
 import { readChanges } from './change-position.ts'
+import { hotTenants, type HotRow } from './hot-tenants.ts'
 import { encodeCursor, type PageQuery, readPage } from './page-cursor.ts'
 import { isRetryable, storeError } from './store-errors.ts'
 import type { StoreLimits } from './store-limits.ts'
@@ -57,6 +58,8 @@ export interface RegistryTable extends RegistrySql {
   readonly incarnation: string
   /** The table of identifiers that a rename gave up, quoted and qualified. */
   readonly released: string
+  /** The table of one row with the ids of the tenants that are used, quoted and qualified. */
+  readonly hot: string
   /** What follows FROM where a tenant is read by its id to be changed: locked until the transaction ends, also for SQL by hand. */
   readonly locked: string
   /** The moment, in UTC, as `2026-01-31T12:00:00.000Z`. */
@@ -271,6 +274,10 @@ export function createLockingTenantStore(
           return rows.map((row) => ({ tenant: toTenant(row), number: Number(row['change_number']) }))
         },
       }),
+    ...hotTenants({
+      read: () => run(() => read<HotRow>(`select ids from ${table.hot}`)),
+      write: (ids) => run(() => read(`update ${table.hot} set ids = ?`, [ids])),
+    }),
     ping: () => run(async () => void (await read('select 1 as one'))),
     async close() {},
   })

@@ -22,6 +22,7 @@ export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY 
   const released = new Map<string, string>()
   const incarnation = randomUUID()
   let last = 0
+  let hot: readonly string[] = []
 
   const find = (matches: (tenant: Tenant) => boolean): Tenant | undefined => [...rows.values()].find(matches)
 
@@ -121,6 +122,8 @@ export function createMemoryTenantStore({ maxTenants = Number.POSITIVE_INFINITY 
             .slice(0, limit)
             .map(([id, number]) => ({ tenant: require(id), number })),
       }),
+    hotTenants: async () => hot,
+    noteHotTenants: async (ids: readonly string[]) => void (hot = Object.freeze([...ids])),
     async ping() {},
     async close() {},
   })

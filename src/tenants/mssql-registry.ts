@@ -48,6 +48,13 @@ const steps: readonly (readonly ((schema: string) => string)[])[] = [
       tenant_id nvarchar(36) ${TEXT}
     )`,
   ],
+  [
+    (schema) => `create table ${schema}.hot_tenants (
+      one tinyint not null constraint hot_tenants_pkey primary key constraint hot_tenants_one_check check (one = 1),
+      ids nvarchar(max) ${TEXT}
+    )`,
+    (schema) => `insert into ${schema}.hot_tenants (one, ids) values (1, N'')`,
+  ],
 ]
 
 /**
@@ -67,6 +74,7 @@ export function mssqlRegistry(schema: string): RegistryTable {
     // A restored database has another date, and tempdb that of the start of the server, on each replica another: changes may be lost.
     incarnation: `concat(incarnation, N'.', ${createdAt("name = N'tempdb'")}, N'.', ${createdAt('database_id = db_id()')})`,
     released: `${quoted}.released_identifiers`,
+    hot: `${quoted}.hot_tenants`,
     locked: `${quoted}.tenants with (updlock) where id = ?`,
     metadata: 'metadata',
     // Cut to milliseconds; filled up, should trailing zeros be left out.

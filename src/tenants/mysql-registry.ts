@@ -78,6 +78,11 @@ const steps: readonly (Statement | Work)[] = [
       add column incarnation char(36) character set ascii collate ascii_bin not null default ''`,
   },
   { text: (database) => `update ${database}.change_counter set incarnation = uuid() where incarnation = ''` },
+  {
+    text: (database) => `create table if not exists ${database}.hot_tenants
+      (one tinyint not null primary key check (one = 1), ids longtext character set ascii not null) engine = InnoDB`,
+  },
+  { text: (database) => `insert ignore into ${database}.hot_tenants (one, ids) values (1, '')` },
 ]
 
 /**
@@ -98,6 +103,7 @@ export function mysqlRegistry(database: string): RegistryTable {
     // Servers that replicate from each other differ in their number.
     incarnation: `concat(incarnation, '.', @@server_id)`,
     released: `${quoted}.released_identifiers`,
+    hot: `${quoted}.hot_tenants`,
     locked: `${quoted}.tenants where id = ? for update`,
     now: `concat(date_format(utc_timestamp(3), '%Y-%m-%dT%H:%i:%s.'), lpad(microsecond(utc_timestamp(3)) div 1000, 3, '0'), 'Z')`,
     initialize: (connection: AdminConnection) =>

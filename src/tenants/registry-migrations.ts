@@ -165,6 +165,14 @@ export function registryMigrations(schema: string): readonly RegistryMigration[]
         `alter table ${schema}.change_counter add incarnation uuid not null default pg_catalog.gen_random_uuid()`,
       ],
     },
+    {
+      name: '0008_hot_tenants',
+      statements: [
+        `create table ${schema}.hot_tenants (one boolean primary key default true check (one), ids text not null default '')`,
+        `insert into ${schema}.hot_tenants default values`,
+        `revoke all on ${schema}.hot_tenants from public`,
+      ],
+    },
   ]
 }
 

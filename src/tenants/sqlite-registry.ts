@@ -44,6 +44,10 @@ const steps: readonly (readonly (string | ((query: Query) => Promise<void>))[])[
     `alter table change_counter add column incarnation text not null default ''`,
     'update change_counter set incarnation = lower(hex(randomblob(16)))',
   ],
+  [
+    `create table hot_tenants (one integer not null primary key check (one = 1), ids text not null)`,
+    `insert into hot_tenants (one, ids) values (1, '')`,
+  ],
 ]
 
 /** The registry in a SQLite file of its own, which no tenant's connection opens. */
@@ -53,6 +57,7 @@ export const sqliteRegistry: RegistryTable = Object.freeze({
   counter: 'change_counter',
   incarnation: 'incarnation',
   released: 'released_identifiers',
+  hot: 'hot_tenants',
   // A transaction that writes is alone with its file from its beginning.
   locked: 'tenants where id = ?',
   now: `strftime('%Y-%m-%dT%H:%M:%fZ', 'now')`,

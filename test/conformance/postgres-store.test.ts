@@ -207,7 +207,7 @@ describe.skipIf(url === undefined)('Drizzle on PostgreSQL', () => {
         drizzle: (client) => drizzle({ client: client as Pool }),
       }).initialize()
       const { rows } = await other.query("select count(*)::int as n from pg_tables where schemaname = 'tenancy'")
-      expect(rows).toEqual([{ n: 4 }])
+      expect(rows).toEqual([{ n: 5 }])
     } finally {
       await other.end()
       await pool.query(`drop database ${name}`)

@@ -714,6 +714,26 @@ export function describeTenantStore(name: string, createFixture: () => Promise<S
       })
     })
 
+    describe('hot tenants', () => {
+      it('are those that were noted last, in their order, also for another process', async () => {
+        expect(await store.hotTenants?.()).toEqual([])
+        const ids = Array.from({ length: 2000 }, () => randomUUID())
+        await store.noteHotTenants?.([randomUUID()])
+        await store.noteHotTenants?.(ids)
+        expect(await fixture.open().hotTenants?.()).toEqual(ids)
+        await store.initialize()
+        expect(await store.hotTenants?.()).toEqual(ids)
+        await store.noteHotTenants?.([])
+        expect(await store.hotTenants?.()).toEqual([])
+      })
+
+      it('are noted without a change that others would read', async () => {
+        const before = await store.changes?.()
+        await store.noteHotTenants?.([randomUUID()])
+        expect(await store.changes?.()).toEqual(before)
+      })
+    })
+
     it('answers a ping', async () => {
       await expect(store.ping()).resolves.toBeUndefined()
     })

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, expect, it, onTestFinished, vi } from 'vitest'
 import { getTenant, type TenancyOptions } from '../../src/index.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { as, tenantApp } from '../support/app.ts'
-import { baselineDatabase } from '../support/database.ts'
+import { until } from '../faults/fixture.ts'
+import { asSuperuser, baselineDatabase } from '../support/database.ts'
 
 describeWith(['postgres18'], 'L1', ({ postgres18 }) => {
   let database: TestDatabase
@@ -35,6 +36,33 @@ describeWith(['postgres18'], 'L1', ({ postgres18 }) => {
       [3, 0],
       [10, 0],
     ])
+  })
+
+  it('`l1CachePreload` begins with who was used when the last process ended', async () => {
+    const first = await start({ l1CachePreload: 2, l1CacheTtlSeconds: 600 })
+    for (const name of ['old', 'busy', 'new', 'newer']) await first.tenancy.ensure({ identifier: `shop-${name}` })
+    await sleep(500)
+    for (const name of ['old', 'busy']) await first.inject({ url: '/who', headers: as(`shop-${name}`) })
+    await first.close()
+    const next = await start({ l1CachePreload: 2 })
+    for (const name of ['old', 'busy']) await next.inject({ url: '/who', headers: as(`shop-${name}`) })
+    expect(next.tenancy.getMetrics().cache).toMatchObject({ size: 2, misses: 0 })
+  })
+
+  it('notes who is used every five minutes, for when a process is killed', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const app = await start({ l1CachePreload: 1, changeChannel: 'poll' })
+    const { id } = await app.tenancy.ensure({ identifier: 'shop-killed' })
+    await sleep(500)
+    await app.inject({ url: '/who', headers: as('shop-killed') })
+    vi.advanceTimersByTime(300_000)
+    const noted = () =>
+      asSuperuser(database, async (client) => {
+        const { rows } = await client.query<{ ids: string }>('select ids from tenancy.hot_tenants')
+        return rows[0]?.ids
+      })
+    await until(async () => (await noted()) === id)
   })
 
   it('[W58] what has expired is purged without being asked for, until the app is closed', async () => {

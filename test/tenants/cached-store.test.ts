@@ -515,6 +515,29 @@ describe('createCachedTenantStore', () => {
       expect([held, store.peek('halfway')]).toEqual([[2, 3, 4], undefined])
     })
 
+    it('begins with those that were used last before, by whatever process, then takes the newest', async () => {
+      const tenants: Tenant[] = []
+      for (let n = 0; n < 6; n++) {
+        tenants.push(await insertActive({ identifier: `tenant-${n}` }))
+        await new Promise((resolve) => setTimeout(resolve, 2))
+      }
+      for (const n of [2, 1, 0, 1]) await store.resolve(`tenant-${n}`)
+      await store.noteUsed(2)
+      expect(await primary.hotTenants?.()).toEqual([1, 0].map((n) => tenants[n]?.id))
+      // Who did not use one does not make it cold.
+      const idle = createCachedTenantStore({ store: primary, cache: createTenantCache({ maxSize: 9, ttlSeconds: 60 }) })
+      await idle.noteUsed(2)
+      await idle.resolve('tenant-2')
+      await idle.noteUsed(3)
+      expect(await primary.hotTenants?.()).toEqual([2, 1, 0].map((n) => tenants[n]?.id))
+      await primary.setStatus(tenants[1]?.id as string, 'suspended')
+
+      cache = createTenantCache({ maxSize: 3, ttlSeconds: 60 })
+      await createCachedTenantStore({ store: primary, cache }).preload(3)
+      const held = [0, 1, 2, 3, 4, 5].filter((n) => cache.peek(`tenant-${n}`) !== undefined)
+      expect(held).toEqual([0, 2, 5])
+    })
+
     it('reads more than one page', async () => {
       for (let n = 0; n < 1100; n++) await insertActive({ identifier: `tenant-${n}` })
       cache = createTenantCache({ maxSize: 2000, ttlSeconds: 60 })

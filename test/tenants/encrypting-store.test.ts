@@ -28,6 +28,8 @@ const calls: Record<keyof TenantStore, Call> = {
   list: [1, async (store) => (await store.list()).tenants],
   count: [0, (store) => store.count()],
   changes: [1, async (store) => (await store.changes?.(await positionAfter(0, store)))?.tenants],
+  hotTenants: [0, (store) => store.hotTenants?.() ?? expect.fail()],
+  noteHotTenants: [0, (store, { id }) => store.noteHotTenants?.([id]) ?? expect.fail()],
   ping: [0, (store) => store.ping()],
   close: [0, (store) => store.close()],
 }
