@@ -87,6 +87,7 @@ export function patientServer(
     forget: (scope) => server.forget?.(scope),
     inNamespace: async (scope, work) => opened().inNamespace(scope, work),
     destroy: async (scope) => opened().destroy(scope),
+    release: async (scope) => opened().release?.(scope),
     verify: async (scope) => opened().verify(scope),
     inspect: async () => opened().inspect(),
     async ping() {

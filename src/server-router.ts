@@ -56,6 +56,7 @@ export function routeToServers({ main, others, strategies }: RouteToServersOptio
     forget: (scope) => servers.get(scope.server)?.forget?.(scope),
     inNamespace: async (scope, work) => of(scope).inNamespace(scope, work),
     destroy: async (scope) => of(scope).destroy(scope),
+    release: async (scope) => of(scope).release?.(scope),
     verify: async (scope) => of(scope).verify(scope),
     async inspect() {
       const inspections = await Promise.all(

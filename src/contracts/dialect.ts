@@ -98,6 +98,11 @@ export interface DatabaseServer {
    */
   destroy(scope: Scope): Promise<DestroyReport>
   /**
+   * Gives back what was reserved beside the tables for a tenant that was never served and is forgotten, such as its row key, and
+   * touches no table and no row. Idempotent. Absent where nothing is reserved.
+   */
+  release?(scope: Scope): Promise<void>
+  /**
    * Finds out whether the tenant of a scope is kept apart: what the catalogue says, and what happens when its own tenant,
    * another one and nobody try to reach a canary of it over the serving connection. Leaves nothing behind. `ok: false` means
    * that it is not kept apart; not to find out is an error.

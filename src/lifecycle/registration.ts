@@ -98,7 +98,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
     } catch (error) {
       // Rows may be in what was adopted: while nobody knows whether it was, the tenant is not forgotten.
       if (adopt === undefined || !isTenancyError(error) || error.statusCode !== 503) {
-        await store.discard(id).catch(() => false)
+        await abandon(options, tenant)
       }
       throw isTenancyError(error) ? error : tenancyError('TENANCY_ERR_PROVISION_FAILED', [], error)
     }
@@ -188,13 +188,27 @@ async function publish(options: RegistrationOptions, tenant: Tenant, adopt: Adop
 }
 
 /**
+ * Forgets a tenant that could not be made, unless somebody else has finished it. First its row, after which nobody can: what he
+ * may have claimed for it by then goes with it, and would keep its row key from everybody for ever.
+ */
+async function abandon({ store, server, strategy }: RegistrationOptions, tenant: Tenant): Promise<void> {
+  const gone = await store.discard(tenant.id).catch(() => false)
+  // What stopped the registration says more than this could.
+  if (gone) await server.release?.(strategy.scope(tenant)).catch(() => {})
+}
+
+/**
  * The tenant as it is now. If it was purged meanwhile, what was just made in its name goes again. If its row is gone, nothing
- * does: whoever failed to make it has forgotten it, or the registry is another one than before, and rows may be in there.
+ * does, because rows may be in there: whoever failed to make it has forgotten it, or the registry is another one than before. Only
+ * what was reserved for one that nobody was served yet is given back.
  * @throws TENANCY_ERR_TENANT_NOT_FOUND, TENANCY_ERR_STATUS_TRANSITION
  */
 async function confirm({ store, strategy, server }: RegistrationOptions, tenant: Tenant): Promise<Tenant> {
   const now = await store.getById(tenant.id)
-  if (now === undefined) throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
+  if (now === undefined) {
+    if (tenant.status === 'provisioning') await server.release?.(strategy.scope(tenant))
+    throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
+  }
   if (now.status !== 'purging' && now.status !== 'purged') return now
   await server.destroy(strategy.scope(now))
   throw tenancyError('TENANCY_ERR_STATUS_TRANSITION', [now.status, tenant.status])

@@ -12,7 +12,7 @@ import {
 } from './namespace-session.ts'
 import { quoteIdentifier } from './quote.ts'
 import { destroyRows } from './rls/destroy-rows.ts'
-import { claimRowKey } from './rls/row-keys.ts'
+import { claimRowKey, releaseRowKey } from './rls/row-keys.ts'
 import { writersGone } from './rls/writers-gone.ts'
 import { detachFromShared } from './shared/detach.ts'
 import { tenantMark } from './tenant-mark.ts'
@@ -74,6 +74,20 @@ async function destroyOwnRows(
   if (!there) return NOTHING
   await writersGone(admin.query, layout.schema)
   return destroyRows(admin, scope.settings[TENANT_SETTING] ?? '', sharedSchemaOf(layout, rights))
+}
+
+/** Gives back the row key of a tenant that never was. Waits for whoever is still making it: what he claims is given back too. */
+export async function releaseNamespace(
+  admin: Pick<AdminConnection, 'transaction'>,
+  scope: Scope,
+  rights: NamespaceRights,
+): Promise<void> {
+  if (scope.strategy !== 'rls') return
+  const layout = layoutOf(scope, rights.shared)
+  await admin.transaction(async (query) => {
+    await lockNamespace(query, scope, layout)
+    if (await isOurs(query, scope, layout)) await releaseRowKey(query, layout.schema, scope)
+  })
 }
 
 /** False when the schema of a scope does not exist. @throws TENANCY_ERR_NAMESPACE_EXISTS when it is not marked as ours */

@@ -10,7 +10,7 @@ import { adoptedStrategies, serverCapabilities } from '../capabilities.ts'
 import { databaseWarnings } from '../database-rights.ts'
 import { type AdoptionRights, openAdoptingSession } from '../adopt-schema.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
-import { destroyNamespace } from '../destroy-namespace.ts'
+import { destroyNamespace, releaseNamespace } from '../destroy-namespace.ts'
 import { layoutOf, type LayoutOptions, sharedPath, writtenStrategies } from '../layout.ts'
 import { postgresProfile } from '../profile.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
@@ -209,6 +209,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         : inTransaction(parts().admin, async (query) => work(await openAdoptingSession(query, scope, rights()))),
     destroy: (scope) =>
       scope.strategy === 'database' ? dropDatabase(access(), scope) : destroyNamespace(admin, scope, rights()),
+    release: (scope) => releaseNamespace(admin, scope, rights()),
     verify: (scope) =>
       verifyScope({
         server: { admin, ...confined },

@@ -9,7 +9,7 @@ import { checkBaseline } from '../baseline.ts'
 import { adoptedStrategies, capabilities } from '../capabilities.ts'
 import { type AdoptionRights, openAdoptingSession } from '../adopt-schema.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
-import { destroyNamespace } from '../destroy-namespace.ts'
+import { destroyNamespace, releaseNamespace } from '../destroy-namespace.ts'
 import { layoutOf, type LayoutOptions, writtenStrategies } from '../layout.ts'
 import { postgresProfile } from '../profile.ts'
 import { quoteIdentifier } from '../quote.ts'
@@ -136,6 +136,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     inNamespace: (scope, work) =>
       admin.transaction(async (query) => work(await openAdoptingSession(query, scope, rights))),
     destroy: (scope) => destroyNamespace(admin, scope, rights),
+    release: (scope) => releaseNamespace(admin, scope, rights),
     verify: (scope) =>
       verifyScope({
         server: { admin, ...confined },

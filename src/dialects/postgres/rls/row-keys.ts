@@ -16,7 +16,7 @@ export const ROW_KEYS = '__tenancy_row_keys'
 const MARK = 'fastify-tenancy row keys'
 
 /**
- * Writes down for ever that a tenant has its row key, for who holds the lock of the shared schema. Idempotent.
+ * Writes down that a tenant has its row key, for ever once it was served, for who holds the lock of the shared schema. Idempotent.
  * @returns false when another tenant has the key, or one that a column could read as the same value
  * @throws TENANCY_ERR_NAMESPACE_EXISTS when there is a table of this name that is not ours
  */
@@ -31,6 +31,13 @@ export async function claimRowKey(query: Query, schema: string, { tenantId, sett
     tenantId,
   ])
   return claim?.own === true
+}
+
+/** Gives back what `claimRowKey` wrote down for this tenant, for who holds the same lock. */
+export async function releaseRowKey(query: Query, schema: string, { tenantId }: Scope): Promise<void> {
+  const table = `${quoteIdentifier(schema)}.${quoteIdentifier(ROW_KEYS)}`
+  await ensureTable(query, schema, table)
+  await query(`delete from ${table} where tenant = $1`, [tenantId])
 }
 
 async function ensureTable(query: Query, schema: string, table: string): Promise<void> {
