@@ -63,6 +63,7 @@ export function patientServer(
     admin: server.admin,
     shared: server.shared,
     registry: server.registry,
+    drizzleImport: server.drizzleImport,
     drizzle: server.drizzle,
     parseDdl: server.parseDdl,
     stats: server.stats,

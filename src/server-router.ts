@@ -41,6 +41,7 @@ export function routeToServers({ main, others, strategies }: RouteToServersOptio
     admin: main.admin,
     shared: main.shared,
     registry: main.registry,
+    drizzleImport: main.drizzleImport,
     drizzle: main.drizzle,
     ping: main.ping,
 

@@ -29,6 +29,14 @@ import {
   type TenantDatabases,
 } from './isolation/tenant-databases.ts'
 import { type ChangeResult, changeMany } from './lifecycle/change-many.ts'
+import {
+  checkArray,
+  checkFilter,
+  checkFunction,
+  checkListOptions,
+  checkPatchFields,
+  checkRef,
+} from './lifecycle/check-input.ts'
 import { purgeTenant } from './lifecycle/purge.ts'
 import { type ReencryptReport, reencrypt } from './lifecycle/reencrypt.ts'
 import { createRegistration, type Registration, type RegistrationService } from './lifecycle/registration.ts'
@@ -273,6 +281,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     return registration as RegistrationService
   }
   const idOf = async (ref: TenantRef): Promise<string> => {
+    checkRef(ref)
     await start()
     if (typeof ref !== 'string') return ref.id
     // An id never changes, so it does not matter whether others write meanwhile; a suspension must not fail for that.
@@ -287,6 +296,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   const suspend = moveTo('suspended', 'active')
   const activate = moveTo('active', 'suspended')
   const changeAll = async (refs: readonly TenantRef[], change: (ref: TenantRef) => Promise<Tenant>) => {
+    checkArray('`refs`', refs)
     await start()
     return changeMany(refs, change)
   }
@@ -295,22 +305,27 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     register: async (input: Registration) => (await registrations()).register(input),
     ensure: async (input: Registration) => (await registrations()).ensure(input),
     async get(ref: TenantRef) {
+      checkRef(ref)
       await start()
       return typeof ref === 'string' ? store.getByIdentifier(ref) : store.getById(ref.id)
     },
     async getByIds(ids: readonly string[]) {
+      checkArray('`ids`', ids)
       await start()
       return store.getByIds(ids)
     },
     async list(options?: ListOptions) {
+      checkListOptions(options)
       await start()
       return store.list(options)
     },
     async *iterate(filter?: TenantFilter) {
+      checkFilter(filter)
       await start()
       yield* iterateTenants(store, filter)
     },
     async update(ref: TenantRef, patch: TenantPatch, expectedVersion?: number) {
+      checkPatchFields(patch, expectedVersion)
       if (patch.identifier !== undefined) assertRegistrable(patch.identifier, new Set(config.reservedIdentifiers))
       return update(await idOf(ref), patch, expectedVersion)
     },
@@ -334,6 +349,8 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     },
 
     async run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T> {
+      checkRef(ref)
+      checkFunction('`work`', work)
       await start()
       const tenant = assertServed(await (typeof ref === 'string' ? store.resolve(ref) : store.resolveById(ref.id)))
       return runInContext(new TenancyContext(instance, tenant), () => work(tenant))

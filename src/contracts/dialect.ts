@@ -84,6 +84,8 @@ export interface DatabaseServer {
   lazyTransaction(scope: Scope, guard: Guard): LazyTransaction
   /** Closes what is kept open for this scope alone: now, or when it is no longer used. Absent where nothing is. */
   forget?(scope: Scope): void
+  /** Where the user's `drizzle` function for these clients comes from: `drizzle-orm/…`. */
+  readonly drizzleImport: string
   /** The driver's own Drizzle factory without a schema. */
   drizzle(client: object): unknown
   /**

@@ -15,7 +15,9 @@ export type MetadataResult =
   | { readonly value: unknown; readonly issues?: undefined }
   | { readonly issues: readonly MetadataIssue[] }
 
-/** Where a value does not fit. What the schema says of it is not used: it may show the value. */
+/** Where a value does not fit. */
 export interface MetadataIssue {
+  /** What the schema says of it: a text of its author, or of its library, which may show the value. */
+  readonly message?: string
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
 }

@@ -70,7 +70,7 @@ export function createTenantDatabases({
     const cacheViews = new WeakSet<object>()
     const cache = tenant === null ? noCacheView(cacheViews) : tenantCacheView(tenant.id, guardOf(tenant.id), cacheViews)
     const database = factory(client, { tenant, cache })
-    assertSafe(database, client, built, cacheViews)
+    assertSafe(database, { client, drizzleImport: server.drizzleImport, built, cacheViews })
     built.add(database)
     return tenant === null ? database : joining(database as DrizzleDatabase, tenant.id)
   }
@@ -110,16 +110,25 @@ function assertNotForeign(id: string): void {
   if (current !== undefined && current.id !== id) throw tenancyError('TENANCY_ERR_TENANT_MISMATCH')
 }
 
+/** What a database is built of, and what was built before. */
+interface Building {
+  readonly client: object
+  readonly drizzleImport: string
+  readonly built: WeakSet<object>
+  readonly cacheViews: WeakSet<object>
+}
+
 /** Refuses what would serve one tenant's rows to another however well the client is confined. */
-function assertSafe(database: object, client: object, built: WeakSet<object>, cacheViews: WeakSet<object>): void {
+function assertSafe(database: object, { client, drizzleImport, built, cacheViews }: Building): void {
   const unsafe = (reason: string) => tenancyError('TENANCY_ERR_DRIZZLE_FACTORY', [reason])
-  if (typeof database !== 'object' || database === null) throw unsafe('it must return a Drizzle database.')
+  const right = `Here \`drizzle\` is that of \`${drizzleImport}\`.`
+  if (typeof database !== 'object' || database === null) throw unsafe(`it must return a Drizzle database. ${right}`)
   if (built.has(database))
     throw unsafe('it returned the same database for two tenants. Build one from each `client` it is given.')
   const { $client, $cache, $primary, transaction } = database as DrizzleDatabase
   if ($client !== client) {
     throw unsafe(
-      'its database does not use the `client` it was given. Write `drizzle({ client, … })`; drizzle-orm 1.0 ignores `drizzle(client)`.',
+      `its database does not use the \`client\` it was given. Write \`drizzle({ client, … })\`; drizzle-orm 1.0 ignores \`drizzle(client)\`. ${right}`,
     )
   }
   // Drizzle's query cache is keyed by SQL and parameters, without the tenant: it hands one tenant another's rows.
@@ -130,7 +139,7 @@ function assertSafe(database: object, client: object, built: WeakSet<object>, ca
   }
   // A replica is a database of its own, which nothing here could tell from another tenant's.
   if ($primary !== undefined) throw unsafe('`withReplicas()` is not supported.')
-  if (typeof transaction !== 'function') throw unsafe('its database has no `transaction()`.')
+  if (typeof transaction !== 'function') throw unsafe(`its database has no \`transaction()\`. ${right}`)
 }
 
 /** Makes `getTenantDb()` inside a transaction's callback that transaction, at every depth. */

@@ -1,8 +1,8 @@
-import type { MetadataIssue, MetadataSchema } from '../contracts/metadata-schema.ts'
+import type { MetadataSchema } from '../contracts/metadata-schema.ts'
 import type { Tenant } from '../contracts/tenant.ts'
 import { tenancyError } from '../errors.ts'
 import { deepFreeze } from '../util/deep-freeze.ts'
-import { quoteReceived } from '../util/identifier.ts'
+import { issueTexts, pathsOf } from './issue-texts.ts'
 
 type Metadata = Tenant['metadata']
 
@@ -18,7 +18,7 @@ export interface TenantMetadataOptions {
 export interface TenantMetadata {
   /** False where all metadata is taken as it is. */
   readonly isChecked: boolean
-  /** @throws TENANCY_ERR_METADATA_INVALID for what the schema does not take; the message has paths, never a value */
+  /** @throws TENANCY_ERR_METADATA_INVALID for what the schema does not take; the message says where and what the schema says, never a value */
   check(metadata: Metadata): void
   /**
    * What the schema makes of what is stored: also of what an older schema had stored, if this one takes it. Frozen, and
@@ -27,8 +27,6 @@ export interface TenantMetadata {
    */
   of(tenant: Tenant): Metadata
 }
-
-const MAX_PATHS = 5
 
 /**
  * What is stored is what was written, and the schema reads it each time anew. So nothing but its reader suffers from what
@@ -51,10 +49,9 @@ export function createTenantMetadata({ schema, secretPrefix }: TenantMetadataOpt
       ])
     }
     if (result.issues !== undefined) {
-      const paths = [...new Set(result.issues.map(pathOf))].slice(0, MAX_PATHS).join(', ')
       throw code === 'TENANCY_ERR_METADATA_INVALID'
-        ? tenancyError('TENANCY_ERR_METADATA_INVALID', [paths])
-        : tenancyError('TENANCY_ERR_METADATA_STORED', [paths])
+        ? tenancyError('TENANCY_ERR_METADATA_INVALID', [issueTexts(result.issues, metadata)])
+        : tenancyError('TENANCY_ERR_METADATA_STORED', [pathsOf(result.issues)])
     }
     return deepFreeze({ ...(result.value as Metadata), ...secrets })
   }
@@ -75,10 +72,4 @@ function parted(metadata: Metadata, secretPrefix: string): [secrets: Metadata, s
   const entries = Object.entries(metadata)
   const isSecret = ([key]: [string, unknown]) => key.startsWith(secretPrefix)
   return [Object.fromEntries(entries.filter(isSecret)), Object.fromEntries(entries.filter((entry) => !isSecret(entry)))]
-}
-
-function pathOf({ path = [] }: MetadataIssue): string {
-  if (path.length === 0) return 'its first level'
-  const keys = path.map((part) => String(typeof part === 'object' ? part.key : part))
-  return quoteReceived(keys.join('.'))
 }

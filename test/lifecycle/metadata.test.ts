@@ -26,7 +26,8 @@ describeWith(['postgres18'], 'metadata with a schema', ({ postgres18 }) => {
     await expect(tenancy.register({ identifier: 'bad-one', metadata: { plan: 'gold' } })).rejects.toMatchObject(invalid)
     await expect(tenancy.ensure({ identifier: 'bad-one', metadata: { seats: '5' } })).rejects.toMatchObject({
       ...invalid,
-      message: 'The metadata of a tenant would not fit `metadataSchema`, at "seats".',
+      message:
+        'The metadata of a tenant would not fit `metadataSchema`, at "seats" (Invalid input: expected number, received string).',
     })
     expect(await tenancy.get('bad-one')).toBeUndefined()
 

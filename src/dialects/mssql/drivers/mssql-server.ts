@@ -164,6 +164,7 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
     },
 
     ...confined,
+    drizzleImport: 'drizzle-orm/node-mssql',
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>

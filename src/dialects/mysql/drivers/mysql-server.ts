@@ -132,6 +132,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
     },
 
     ...confined,
+    drizzleImport: 'drizzle-orm/mysql2',
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>

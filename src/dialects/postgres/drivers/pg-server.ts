@@ -201,6 +201,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
 
     ...confined,
     forget: (scope: Scope) => opened?.databases.forget(scope.namespace),
+    drizzleImport: 'drizzle-orm/node-postgres',
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>

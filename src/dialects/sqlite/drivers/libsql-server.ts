@@ -134,6 +134,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
     forget(scope: Scope) {
       if (scope.strategy === 'database') opened?.own.forget(scope)
     },
+    drizzleImport: 'drizzle-orm/libsql',
     drizzle: (client: object) => parts().drizzle({ client }),
 
     async inNamespace(scope, work) {
