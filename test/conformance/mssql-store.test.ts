@@ -59,6 +59,14 @@ describeMssql('the registry on SQL Server', (url) => {
       await store.initialize()
       const tenant = await store.insert(newTenant())
       const { query } = server.registry.connection
+      // As the first release left it.
+      await query(`drop table [${schema}].hot_tenants`)
+      await query(`delete from [${schema}].registry_migrations where step > 1`)
+      await Promise.all([store.initialize(), openIn(schema)().initialize()])
+      expect(await store.getById(tenant.id)).toEqual(tenant)
+      await store.noteHotTenants?.([tenant.id])
+      expect(await store.hotTenants?.()).toEqual([tenant.id])
+
       await query(`insert into [${schema}].registry_migrations (step) values (1000)`)
       await store.initialize()
       expect(await store.getById(tenant.id)).toEqual(tenant)

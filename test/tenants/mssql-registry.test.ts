@@ -176,6 +176,9 @@ describe('its schema', () => {
       'change_counter',
       'released_identifiers',
       'registry_migrations',
+      'hot_tenants',
+      'hot_tenants',
+      'registry_migrations',
     ])
     expect(made[2]).toContain(
       'metadata nvarchar(max) collate Latin1_General_100_BIN2 not null constraint tenants_metadata_check check (isjson(metadata) = 1)',
@@ -188,15 +191,28 @@ describe('its schema', () => {
     expect(made.at(-1)).toBe('insert into [tenancy].registry_migrations (step) values (@p0) -- 1')
   })
 
-  it('that is up to date is left alone', async () => {
+  const atStep = async (step: number) => {
     const { sent, store } = script([
       ['sp_getapplock', [{ got: 1 }]],
       ['sys.schemas', [{ one: 1 }]],
       ['sys.tables', [{ one: 1 }]],
-      ['max(step)', [{ step: 1 }]],
+      ['max(step)', [{ step }]],
     ])
     await store.initialize()
-    expect(tables(sent)).toEqual([])
+    return tables(sent)
+  }
+
+  it('that is older gets what it lacks', async () => {
+    const made = await atStep(1)
+    expect(made.map((text) => /\[tenancy\]\.(\w+)/.exec(text)?.[1])).toEqual([
+      'hot_tenants',
+      'hot_tenants',
+      'registry_migrations',
+    ])
+  })
+
+  it.each([2, 1000])('that is at step %i is left alone', async (step) => {
+    expect(await atStep(step)).toEqual([])
   })
 
   it('that another process does not let go of is unavailable', async () => {
