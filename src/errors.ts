@@ -71,6 +71,7 @@ const table = {
   ],
 
   TENANCY_ERR_STORE_UNAVAILABLE: [503, 'The tenant store cannot be reached.'],
+  TENANCY_ERR_STORE_FORBIDDEN: [503, 'A right is missing in the tenant store: %s. `cause` says which.'],
   TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database cannot be reached.'],
   TENANCY_ERR_POOL_TIMEOUT: [503, 'No database connection became free within %s ms.'],
 

@@ -28,7 +28,12 @@ export async function changeMany(
     try {
       return { ref, tenant: await change(ref) }
     } catch (error) {
-      if (isTenancyError(error, 'TENANCY_ERR_STORE_UNAVAILABLE')) unreachable = error
+      if (
+        isTenancyError(error, 'TENANCY_ERR_STORE_UNAVAILABLE') ||
+        isTenancyError(error, 'TENANCY_ERR_STORE_FORBIDDEN')
+      ) {
+        unreachable = error
+      }
       return { ref, error }
     }
   }

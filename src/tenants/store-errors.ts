@@ -8,10 +8,25 @@ const REFUSED =
   /^(23514|22...|ER_(CHECK_CONSTRAINT_VIOLATED|CONSTRAINT_FAILED|DATA_TOO_LONG|TRUNCATED_WRONG_VALUE_FOR_FIELD)|MSSQL_(515|547|2628|8152)|SQLITE_CONSTRAINT_(CHECK|NOTNULL)|SQLITE_TOOBIG)$/
 /** Transactions that got in each other's way. None of them did anything. */
 const GIVEN_UP = /^(40001|40P01|ER_LOCK_(DEADLOCK|WAIT_TIMEOUT)|MSSQL_(1205|1222))$/
+/** Rights that the account of `adminDatabaseUrl` lacks, and what gives them. */
+const FORBIDDEN: readonly (readonly [kind: RegExp, cure: string])[] = [
+  [
+    /^42501$/,
+    'run the SQL of `fastify-tenancy roles` again, of which `grant connect, create, temporary on database …` is for the role of `adminDatabaseUrl`; all in the schema of the registry must be owned by that role (`alter … owner to`)',
+  ],
+  [
+    /^ER_(DBACCESS|TABLEACCESS|COLUMNACCESS|SPECIFIC_ACCESS)_DENIED_ERROR$/,
+    'the account of `adminDatabaseUrl` needs `grant all on` the database of the registry, `tenancy` or `registrySchema`, and on those of tenants',
+  ],
+  [
+    /^MSSQL_(229|230|262|297)$/,
+    'the login of `adminDatabaseUrl` must own the schema of the registry, or be in `db_owner`',
+  ],
+]
 const MAX_DEPTH = 5
 
 /**
- * The error of a registry statement in our terms: taken, invalid, or else unavailable. The driver's own error is the
+ * The error of a registry statement in our terms: taken, invalid, forbidden, or else unavailable. The driver's own error is the
  * `cause`; Drizzle's wrapper, whose message is the SQL with its parameters, is dropped.
  */
 export function storeError(error: unknown): unknown {
@@ -22,7 +37,9 @@ export function storeError(error: unknown): unknown {
   const is = (kind: RegExp) => chain.some((link) => kind.test(codeOf(link)))
   if (is(TAKEN)) return tenancyError('TENANCY_ERR_TENANT_EXISTS', [], cause)
   if (is(REFUSED)) return invalid('the database refused one of its values.', cause)
-  // All the rest, from a closed port to a missing right, means that the registry cannot do its work now.
+  const forbidden = FORBIDDEN.find(([kind]) => is(kind))
+  if (forbidden !== undefined) return tenancyError('TENANCY_ERR_STORE_FORBIDDEN', [forbidden[1]], cause)
+  // All the rest, from a closed port to a full disk, means that the registry cannot do its work now.
   return tenancyError('TENANCY_ERR_STORE_UNAVAILABLE', [], cause)
 }
 

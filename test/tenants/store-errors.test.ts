@@ -19,7 +19,7 @@ describe('storeError', () => {
     [2628, 'TENANCY_ERR_TENANT_INVALID'],
     [8152, 'TENANCY_ERR_TENANT_INVALID'],
     [1205, 'TENANCY_ERR_STORE_UNAVAILABLE'],
-    [229, 'TENANCY_ERR_STORE_UNAVAILABLE'],
+    [229, 'TENANCY_ERR_STORE_FORBIDDEN'],
     // What begins so is a wrong value on PostgreSQL.
     [22_021, 'TENANCY_ERR_STORE_UNAVAILABLE'],
   ])('tells %i of SQL Server as %s', (number, code) => {
@@ -46,7 +46,10 @@ describe('storeError', () => {
     ['57P01', 'TENANCY_ERR_STORE_UNAVAILABLE'],
     ['53300', 'TENANCY_ERR_STORE_UNAVAILABLE'],
     ['40001', 'TENANCY_ERR_STORE_UNAVAILABLE'],
-    ['42501', 'TENANCY_ERR_STORE_UNAVAILABLE'],
+    ['42501', 'TENANCY_ERR_STORE_FORBIDDEN'],
+    ['ER_DBACCESS_DENIED_ERROR', 'TENANCY_ERR_STORE_FORBIDDEN'],
+    ['ER_ACCESS_DENIED_ERROR', 'TENANCY_ERR_STORE_UNAVAILABLE'],
+    ['28P01', 'TENANCY_ERR_STORE_UNAVAILABLE'],
     ['EPIPE', 'TENANCY_ERR_STORE_UNAVAILABLE'],
     ['ECONNREFUSED', 'TENANCY_ERR_STORE_UNAVAILABLE'],
     [undefined, 'TENANCY_ERR_STORE_UNAVAILABLE'],
@@ -56,7 +59,7 @@ describe('storeError', () => {
       const told = storeError(error) as Error
       expect(told).toMatchObject({ code })
       expect(told.cause).toBe(cause)
-      expect(told.message).not.toMatch(/select|Secret/)
+      expect(told.message).not.toMatch(/select |Secret/)
     }
   })
 
