@@ -72,8 +72,9 @@ async function destroyOwnRows(
     throw tenancyError('TENANCY_ERR_DESTROY_INCOMPLETE', ['another tenant has its row key'])
   })
   if (!there) return NOTHING
-  await writersGone(admin.query, layout.schema)
-  return destroyRows(admin, scope.settings[TENANT_SETTING] ?? '', sharedSchemaOf(layout, rights))
+  const at = sharedSchemaOf(layout, rights)
+  await writersGone(admin.query, at)
+  return destroyRows(admin, scope.settings[TENANT_SETTING] ?? '', at)
 }
 
 /** Gives back the row key of a tenant that never was. Waits for whoever is still making it: what he claims is given back too. */
