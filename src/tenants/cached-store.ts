@@ -31,7 +31,7 @@ export interface CachedTenantStoreOptions {
   readonly isFresh?: () => boolean
   /** Called when the registry is another one than before, or lost changes: no version that is known means anything. Must not throw. */
   readonly onReset?: () => void
-  /** Called with an id before something is written and after it, for other processes to hear. Must not throw. */
+  /** Called with an id before something is written and after it, for other processes to hear; after it when a tenant is discarded. Must not throw. */
   readonly announce?: ((id: string) => void) | undefined
 }
 
@@ -195,10 +195,13 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
   }
 
   async function discard(id: string): Promise<boolean> {
-    const gone = await store.discard(id).catch(async (error: unknown) => {
-      await forget(id)
-      throw error
-    })
+    const gone = await store
+      .discard(id)
+      .catch(async (error: unknown) => {
+        await forget(id)
+        throw error
+      })
+      .finally(() => announce?.(id))
     if (gone) await forget(id)
     return gone
   }

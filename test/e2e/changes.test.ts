@@ -1,10 +1,13 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { sql } from 'drizzle-orm'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
-import { createMemoryTenantStore, getTenant, type TenancyOptions } from '../../src/index.ts'
+import { createMemoryTenantStore, getTenant, getTenantDb, type TenancyOptions } from '../../src/index.ts'
 import { until } from '../faults/fixture.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
-import { as, tenantApp } from '../support/app.ts'
+import { as, type PlainDb, tenantApp } from '../support/app.ts'
 import { asSuperuser, baselineDatabase } from '../support/database.ts'
 
 describeWith(['postgres18', 'redis'], 'changeChannel', ({ postgres18, redis }) => {
@@ -63,6 +66,34 @@ describeWith(['postgres18', 'redis'], 'changeChannel', ({ postgres18, redis }) =
       await until(async () => (await listeners()) === 0 && (await subscribers()) === 0)
     },
   )
+
+  it('[W40] hears of everybody in the same news as one whose row key was broken by hand', async () => {
+    const one = await start({ changeChannel: 'listen', isolationStrategy: 'rls' })
+    const kept = new Map<string, PlainDb>()
+    for (const name of ['one', 'other']) {
+      const { id, identifier } = await one.tenancy.register({ identifier: `${name}-${randomUUID()}` })
+      await one.tenancy.run(identifier, () => void kept.set(id, getTenantDb() as PlainDb))
+    }
+    await sleep(500)
+    // The first of them in the news, which come by id.
+    const ids = [...kept.keys()].sort()
+    await asSuperuser(database, (client) =>
+      client.query(
+        `update tenancy.tenants set status = 'suspended', row_key = case id when $1 then ' ' else row_key end
+          where id in ($1::uuid, $2::uuid)`,
+        ids,
+      ),
+    )
+    const revoked = (id: string) =>
+      kept
+        .get(id)
+        ?.execute(sql`select 1`)
+        .then(
+          () => false,
+          (error: { cause?: { code?: unknown } }) => error.cause?.code === 'TENANCY_ERR_TENANT_REVOKED',
+        ) ?? false
+    for (const id of ids) await until(() => revoked(id), 1)
+  })
 
   it('tells by Redis what a store of your own cannot tell', async () => {
     const { changes: _, ...tenantStore } = createMemoryTenantStore()

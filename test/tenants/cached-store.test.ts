@@ -305,6 +305,23 @@ describe('createCachedTenantStore', () => {
       expect(await reading).toMatchObject({ name: 'New' })
     })
 
+    it('are announced before and after, and a discard after it: no number of a change tells of that', async () => {
+      const announced: string[] = []
+      store = createCachedTenantStore({ store: slow.store, cache, announce: (id) => announced.push(id) })
+      const { id } = await store.insert(newTenant({ identifier: 'acme' }))
+      expect(announced.splice(0)).toEqual([id, id])
+      const release = slow.hold()
+      const discarding = store.discard(id)
+      await new Promise(setImmediate)
+      expect(announced).toEqual([])
+      release()
+      expect(await discarding).toBe(true)
+      expect(announced.splice(0)).toEqual([id])
+      slow.fail('after')
+      await store.discard(id).catch(() => {})
+      expect(announced).toEqual([id])
+    })
+
     it('that discard with unknown outcome make L1 forget the tenant', async () => {
       const { id } = await store.insert(newTenant({ identifier: 'acme' }))
       slow.fail('after')
