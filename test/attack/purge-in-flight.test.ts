@@ -56,15 +56,14 @@ describeWith(['postgres15'], 'purge() under row policies', ({ postgres15 }) => {
     await elsewhere.query('begin')
     await app.tenancy.delete('acme')
     // One after the other, so there is one at every moment.
-    let stop = false
+    let going = true
     const busy = app.tenancy.run('beta', async () => {
-      while (!stop) await db().execute(sql`select pg_sleep(0.3)`)
+      for (let n = 0; n < 30; n++) await db().execute(sql`select pg_sleep(0.3)`)
+      going = false
     })
     await running(database, 'pg_sleep')
-    const since = performance.now()
     await app.tenancy.purge('acme')
-    expect(performance.now() - since).toBeLessThan(5000)
-    stop = true
+    expect(going).toBe(true)
     await busy
   })
 
@@ -82,7 +81,7 @@ describeWith(['postgres15'], 'purge() under row policies', ({ postgres15 }) => {
     await app.tenancy.delete('acme')
     const now = performance.now.bind(performance)
     const clock = vi.spyOn(performance, 'now').mockImplementation(now)
-    onTestFinished(() => void clock.mockRestore())
+    onTestFinished(() => clock.mockRestore())
     const purge = app.tenancy.purge('acme').catch((error: unknown) => error)
     await sleep(1500)
     clock.mockImplementation(() => now() + 31_000)
