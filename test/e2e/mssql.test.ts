@@ -67,7 +67,8 @@ describeMssql('SQL Server in an app, the registry too', (url) => {
   const notesOf = async (app: FastifyInstance, tenant: string) =>
     (await app.inject({ url: '/notes', headers: as(tenant) })).json<string[]>()
 
-  it.each(['schema', 'database', 'prefix'] as const)('%s: from registration to purge', async (isolationStrategy) => {
+  const strategies = ['schema', 'database', 'prefix'] as const
+  it.each(strategies)('%s: from registration to purge', { timeout: 60_000 }, async (isolationStrategy) => {
     const app = await appWith({ isolationStrategy })
     const [a, b] = [`${isolationStrategy}-a`, `${isolationStrategy}-b`]
     const made = [
