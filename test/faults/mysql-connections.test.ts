@@ -145,6 +145,15 @@ describeWith(['mariadb'], 'connections to MariaDB', ({ mariadb }) => {
     expect(await ids(a)).toEqual([1])
   })
 
+  it('the transaction of a request goes on after a nested one that could not begin', async () => {
+    const lazy = (await opened()).lazyTransaction(a, open)
+    const db = drizzle({ client: lazy.client as never })
+    const nested = db.transaction(async () => {}, { isolationLevel: 'serializable' })
+    await expect(nested).rejects.toThrow()
+    expect(await idOf(db)).toBeGreaterThan(0)
+    await lazy.rollback()
+  })
+
   it('one that dies under an iterator fails it', async () => {
     const one = await opened()
     await dbOf(a)

@@ -179,6 +179,31 @@ describeWith(['postgres18'], 'a route in a transaction', ({ postgres18 }) => {
     await allIdle(app)
   })
 
+  it('goes on after a nested transaction that could not begin', async () => {
+    const app = await serve((app) => {
+      app.post('/options', TRANSACTION, async () => {
+        await db()
+          .transaction((inner) => add('never', inner), { isolationLevel: 'serializable' })
+          .catch(() => {})
+        await add('one')
+        await db().transaction((inner) => add('two', inner))
+        return 'done'
+      })
+      app.post('/aborted', TRANSACTION, async () => {
+        await db()
+          .execute(sql`select 1/0`)
+          .catch(() => {})
+        const nested = () => db().transaction((inner) => add('never', inner))
+        const results = await Promise.allSettled([nested(), nested(), add('never')])
+        return results.map(({ status }) => status)
+      })
+    })
+    expect((await call(app, '/options', 'POST')).body).toBe('done')
+    expect((await call(app, '/aborted', 'POST')).json()).toMatchObject({ code: 'TENANCY_ERR_TRANSACTION_ROLLED_BACK' })
+    expect((await namesIn(app)).toSorted()).toEqual(['one', 'two'])
+    await allIdle(app)
+  })
+
   it('that hijacks its reply is rolled back at the end of it: nobody could be told of a failed COMMIT', async () => {
     const app = await serve((app) => {
       app.post('/hijack', TRANSACTION, async (_request, reply) => {

@@ -53,27 +53,35 @@ function savepointConnection({ connection, savepoint, over }: Nesting<TenantConn
     open = false
     return connection.query(text)
   }
-  const query: Query = async (config, values) => {
-    if (released) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-    const statement = statementOf(config, values)
-    const { kind } = statementKind(statement.sql)
-    if (kind === 'isolation' || (kind === 'begin' && (open || !/^\s*begin/i.test(statement.sql)))) {
-      throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction takes no options'])
-    }
-    if (kind === 'begin') {
-      open = true
-      return connection.query(`savepoint ${savepoint}`)
-    }
-    if (!open) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-    if (kind === 'commit') return end(`release savepoint ${savepoint}`)
-    if (kind === 'rollback') return end(`rollback to savepoint ${savepoint}`)
-    return connection.query(statement)
-  }
   const release = () => {
     if (released) return
     released = true
     if (open) void end(`rollback to savepoint ${savepoint}`).catch(() => {})
     over()
+  }
+  const begin = async (takesOptions: boolean): Promise<Result> => {
+    if (open) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction that has begun already'])
+    try {
+      if (takesOptions) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction takes no options'])
+      const result = await connection.query(`savepoint ${savepoint}`)
+      open = true
+      return result
+    } catch (error) {
+      // Drizzle keeps a connection whose BEGIN failed, and who comes next would wait for it.
+      release()
+      throw error
+    }
+  }
+  const query: Query = async (config, values) => {
+    if (released) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+    const statement = statementOf(config, values)
+    const { kind } = statementKind(statement.sql)
+    if (kind === 'isolation') return begin(true)
+    if (kind === 'begin') return begin(!/^\s*begin/i.test(statement.sql))
+    if (!open) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+    if (kind === 'commit') return end(`release savepoint ${savepoint}`)
+    if (kind === 'rollback') return end(`rollback to savepoint ${savepoint}`)
+    return connection.query(statement)
   }
   // An iterator takes a connection without a BEGIN.
   const streaming = Object.freeze({

@@ -52,26 +52,34 @@ function savepointClient({ connection: client, savepoint, over }: Nesting<Tenant
     open = false
     return client.query(text)
   }
-  const query = (config: string | PgQueryConfig, values?: readonly unknown[]): unknown => {
-    if (released) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
-    const statement = queryConfig(config, values)
-    const control = statementKind(statement.text)
-    if (control.kind === 'begin') {
-      if (control.options !== '' || open)
-        return Promise.reject(tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction takes no options']))
-      open = true
-      return client.query(`savepoint ${savepoint}`)
-    }
-    if (!open) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
-    if (control.kind === 'commit') return end(`release savepoint ${savepoint}`)
-    if (control.kind === 'rollback') return end(`rollback to savepoint ${savepoint}`)
-    return client.query(statement)
-  }
   const release = () => {
     if (released) return
     released = true
     if (open) void Promise.resolve(end(`rollback to savepoint ${savepoint}`)).catch(() => {})
     over()
+  }
+  const begin = async (options: string): Promise<unknown> => {
+    if (open) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction that has begun already'])
+    try {
+      if (options !== '') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction takes no options'])
+      const result = await client.query(`savepoint ${savepoint}`)
+      open = true
+      return result
+    } catch (error) {
+      // Drizzle keeps a client whose BEGIN failed, and who comes next would wait for it.
+      release()
+      throw error
+    }
+  }
+  const query = (config: string | PgQueryConfig, values?: readonly unknown[]): unknown => {
+    if (released) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
+    const statement = queryConfig(config, values)
+    const control = statementKind(statement.text)
+    if (control.kind === 'begin') return begin(control.options)
+    if (!open) return Promise.reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED'))
+    if (control.kind === 'commit') return end(`release savepoint ${savepoint}`)
+    if (control.kind === 'rollback') return end(`rollback to savepoint ${savepoint}`)
+    return client.query(statement)
   }
   const listen = () => undefined
   return Object.freeze({ query, release, on: listen, off: listen, once: listen, removeListener: listen })
