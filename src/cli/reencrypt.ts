@@ -13,14 +13,14 @@ import { told } from './told.ts'
 /** How the job is called. */
 export const reencryptUsage = `fastify-tenancy reencrypt [--json]
 
-Seals every secret in the registry anew that is not sealed with the current key, as app.tenancy.reencrypt() does. It can be
+Opens every secret in the registry, and seals those anew that are not sealed with the current key, as app.tenancy.reencrypt() does. It can be
 stopped and run again, and runs beside the app. The settings are those of the variables TENANCY_DATABASE_URL,
 TENANCY_ADMIN_DATABASE_URL, TENANCY_ENABLE_ENCRYPTION, TENANCY_ENCRYPTION_KEY, TENANCY_ENCRYPTION_OLD_KEYS and so on, as for
 the app. An app with a registry or a key management service of its own calls app.tenancy.reencrypt().
 
   --json  the report as JSON
 
-Exit status: 0 when nothing is left of another key, 1 when something is, 2 when it could not be found out.
+Exit status: 0 when all opens and nothing is left of another key, 1 when not, 2 when it could not be found out.
 `
 
 type Environment = Readonly<Record<string, string | undefined>>

@@ -2,7 +2,7 @@ import type { TenantStore } from '../contracts/store.ts'
 import type { Tenant } from '../contracts/tenant.ts'
 import { isTenancyError } from '../errors.ts'
 import { iterateTenants } from '../tenants/iterate-tenants.ts'
-import { outdatedSecrets } from '../tenants/outdated-secrets.ts'
+import { outdatedSecrets, secretsOpen } from '../tenants/outdated-secrets.ts'
 
 /** What {@link reencrypt} did. An older key is needed no more when a run gives 0 for all but `tenants`. */
 export interface ReencryptReport {
@@ -10,7 +10,10 @@ export interface ReencryptReport {
   readonly tenants: number
   /** Tenants of which secrets were sealed anew. */
   readonly resealed: number
-  /** Tenants with secrets that do not open: their key is missing or wrong, or they are in clear and that is not allowed. */
+  /**
+   * Tenants with secrets that do not open: their key is missing or wrong, or they are in clear and that is not allowed. All are
+   * tried, also those under the current key.
+   */
   readonly unreadable: number
   /** The ids of the first 100 of these. */
   readonly unreadableIds: readonly string[]
@@ -23,7 +26,7 @@ const MAX_IDS = 100
 const MAX_TRIES = 5
 
 /**
- * Seals every secret anew that is not sealed with the current key. One tenant after the other, by pages: what is in
+ * Opens every secret, and seals those anew that are not sealed with the current key. One tenant after the other, by pages: what is in
  * memory does not grow with their number. It can be stopped and run again: what is done is skipped. A secret that
  * somebody writes meanwhile is never overwritten by an older one.
  * @throws TENANCY_ERR_STORE_UNAVAILABLE, TENANCY_ERR_KMS_UNAVAILABLE
@@ -46,11 +49,11 @@ async function reseal(store: TenantStore, listed: Tenant) {
   let tenant: Tenant | undefined = listed
   let unreadable = false
   for (let tries = 1; tenant !== undefined && tries <= MAX_TRIES; tries++) {
-    const found = await outdatedSecrets(tenant)
-    unreadable = found.unreadable.length > 0
-    if (Object.keys(found.metadata).length === 0) return { resealed: false, unreadable, contended: false }
+    const metadata = await outdatedSecrets(tenant)
+    unreadable = !(await secretsOpen(tenant))
+    if (Object.keys(metadata).length === 0) return { resealed: false, unreadable, contended: false }
     try {
-      await store.update(tenant.id, { metadata: found.metadata }, tenant.version)
+      await store.update(tenant.id, { metadata }, tenant.version)
       return { resealed: true, unreadable, contended: false }
     } catch (error) {
       if (!isTenancyError(error, 'TENANCY_ERR_TENANT_CONFLICT')) throw error

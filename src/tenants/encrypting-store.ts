@@ -30,7 +30,7 @@ export function createEncryptingTenantStore({ store, secrets }: EncryptingTenant
   }
 
   async function renew(tenant: Tenant): Promise<Tenant> {
-    const { metadata } = await outdatedSecrets(tenant)
+    const metadata = await outdatedSecrets(tenant)
     return Object.keys(metadata).length === 0 ? tenant : write(tenant.id, { metadata }, tenant.version)
   }
 

@@ -3,25 +3,27 @@ import type { Tenant } from '../contracts/tenant.ts'
 import { isTenancyError } from '../errors.ts'
 import { isOutdatedSecret, isTenantSecret } from './tenant-secret.ts'
 
-/** What of a tenant's metadata a write would seal otherwise today. */
-export interface OutdatedSecrets {
-  /** Those keys of the top level with their values, ready for an update; empty when there are none. */
-  readonly metadata: Readonly<Record<string, unknown>>
-  /** Those keys that cannot be sealed anew, because a value in them does not open. */
-  readonly unreadable: readonly string[]
-}
-
-/** @throws TENANCY_ERR_KMS_UNAVAILABLE */
-export async function outdatedSecrets(tenant: Tenant): Promise<OutdatedSecrets> {
-  const readable: [string, unknown][] = []
-  const unreadable: string[] = []
+/**
+ * What of a tenant's metadata a write would seal otherwise today: those keys of the top level with their values, ready for an
+ * update. One of which a value does not open is left out, because it cannot be sealed anew.
+ * @throws TENANCY_ERR_KMS_UNAVAILABLE
+ */
+export async function outdatedSecrets(tenant: Tenant): Promise<Tenant['metadata']> {
+  const outdated: [string, unknown][] = []
   for (const [key, value] of Object.entries(tenant.metadata)) {
     const secrets = secretsIn(value)
-    if (!secrets.some(isOutdatedSecret)) continue
-    if (await allOpen(secrets)) readable.push([key, value])
-    else unreadable.push(key)
+    if (secrets.some(isOutdatedSecret) && (await allOpen(secrets))) outdated.push([key, value])
   }
-  return { metadata: Object.fromEntries(readable), unreadable }
+  return Object.fromEntries(outdated)
+}
+
+/**
+ * Whether every secret of a tenant opens, those too that a write would leave as they are: their id does not tell whether the key of
+ * that id is the right one.
+ * @throws TENANCY_ERR_KMS_UNAVAILABLE
+ */
+export function secretsOpen({ metadata }: Tenant): Promise<boolean> {
+  return allOpen(secretsIn(metadata))
 }
 
 async function allOpen(secrets: readonly TenantSecret[]): Promise<boolean> {

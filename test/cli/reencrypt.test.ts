@@ -57,6 +57,12 @@ describeWith(['postgres18'], 'fastify-tenancy reencrypt', ({ postgres18 }) => {
       out: '2 tenants: 2 sealed anew, 0 with a secret that does not open, 0 to try again.\n',
     })
     expect([await sealedWith('k1'), await sealedWith('k2')]).toEqual([0, 2])
+    // A key of the same id that is another one.
+    const wrong = await call({ ...without, TENANCY_ENCRYPTION_KEY: keyOf('k2') })
+    expect(wrong).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/^2 tenants: 0 sealed anew, 2 with a secret that does not open/) as string,
+    })
     const { code, out } = await call(without, '--json')
     expect({ code, ...(JSON.parse(out) as object) }).toEqual({
       code: 0,

@@ -377,6 +377,20 @@ export function describeSecrets(name: string, createFixture: () => Promise<Secre
         })
       })
 
+      it('counts what another key of the current id has sealed, and leaves it as it is', async () => {
+        const wrong = sealed(createCipher({ current: newKey('k2'), allowPlaintext: false }))
+        const { id } = await insert(
+          { deep: [{ _enc_n: SECRET }] },
+          sealed(createCipher({ current: k2, allowPlaintext: false })),
+        )
+        const before = await fixture.column(id)
+        const { resealed, unreadableIds } = await reencrypt(wrong)
+        expect(resealed).toBe(0)
+        expect(unreadableIds).toContain(id)
+        expect(await fixture.column(id)).toBe(before)
+        expect((await reencrypt(sealed(rotated))).unreadableIds).not.toContain(id)
+      })
+
       it('never puts an older value over a newer one', async () => {
         const { id } = await insert({ _enc_n: 'old' })
         // The store itself, but a writer is quicker than each of the first writes of the job.
