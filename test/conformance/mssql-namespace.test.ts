@@ -3,6 +3,7 @@ import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import type { Migration } from '../../src/contracts/migrator.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
+import { rlsStrategy } from '../../src/isolation/rls.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { open, placedScope } from '../support/database.ts'
 import { asSuper, describeMssql, type MssqlDatabase, mssqlDatabase, mssqlServer } from '../support/mssql.ts'
@@ -186,6 +187,31 @@ describeMssql('namespaces on SQL Server', (url) => {
     await one.close()
     const shared = mssqlServer(database, { url: database.adminUrl, strategies: ['rls'] })
     await expect(shared.open()).rejects.toMatchObject({ code: 'TENANCY_ERR_RLS_BYPASSED' })
+  })
+
+  it('gives a row key to one tenant, whatever registry it is of, and destroys nothing for another', async () => {
+    const shared = mssqlServer(database, { strategies: ['rls'] })
+    await shared.open()
+    // Without tables nothing is needed that only Microsoft's has.
+    const run = (scope: Scope) => migrateNamespace({ server: shared, scope, migrations: [] })
+    const one = placedScope(rlsStrategy())
+    const twins = [1, 2, 3].map(() => ({ ...placedScope(rlsStrategy()), settings: one.settings }))
+    const taken = { code: 'TENANCY_ERR_TENANT_EXISTS' }
+    const results = await Promise.allSettled([one, ...twins].map(run))
+    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+    for (const [i, scope] of [one, ...twins].entries()) {
+      const owns = results[i]?.status === 'fulfilled'
+      if (owns) expect(await run(scope)).toMatchObject({ created: false })
+      else await expect(run(scope)).rejects.toMatchObject(taken)
+      const destroyed = shared.destroy(scope)
+      if (owns) expect(await destroyed).toEqual({ objects: 0, rows: 0 })
+      else await expect(destroyed).rejects.toMatchObject({ code: 'TENANCY_ERR_DESTROY_INCOMPLETE' })
+    }
+    // For ever: also when nobody has it any more.
+    await expect(run({ ...placedScope(rlsStrategy()), settings: one.settings })).rejects.toMatchObject(taken)
+    const text = `select * from [rls].[__tenancy_row_keys]`
+    await expect((shared.client(one, open) as Client).request().query(text)).rejects.toThrow()
+    await shared.close()
   })
 
   it('needs one database, the same for both logins', async () => {

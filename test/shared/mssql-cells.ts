@@ -99,7 +99,7 @@ export function mssqlSharedCell(superuserUrl: string, strategy: IsolationStrateg
         sharedStatements,
         statements: byRows ? statementsOf(TENANT, '[tenant_id],[id]') : statementsOf('', '[id]'),
         ownTable: 'CREATE TABLE mine (id int)',
-        rename: "EXEC sp_rename 'mine', 'plans'",
+        rename: "EXEC sp_rename 'mine', 'plans', 'OBJECT'",
         cascading:
           'CREATE TABLE [labelled] ([id] int NOT NULL, [tag_id] int, CONSTRAINT [fk_x] FOREIGN KEY ([tag_id]) REFERENCES [tags]([id]) ON DELETE CASCADE)',
         drizzle: (client) => drizzle({ client }) as Db,
