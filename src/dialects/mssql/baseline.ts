@@ -85,6 +85,8 @@ export async function checkBaseline(query: Query, adminLogin: string): Promise<B
     ...(await held(query, DATABASE_RIGHTS, "has_perms_by_name(db_name(), N'DATABASE', v.name)")).map(
       (right) => `has ${right} on the whole database`,
     ),
+    ...(await impersonated(query, 'USER')).map((name) => `can become the user ${name}`),
+    ...(await impersonated(query, 'LOGIN')).map((name) => `can become the login ${name}`),
   ]
   const reachable = await reachableBy(query, schema)
   return Object.freeze({
@@ -107,6 +109,20 @@ async function held(query: Query, names: readonly string[], expression: string):
   const values = names.map((name) => `(${quoteText(name)})`).join(', ')
   const rows = await query<{ name: string }>(
     `select v.name as name from (values ${values}) v(name) where ${expression} = 1`,
+  )
+  return rows.map(({ name }) => name)
+}
+
+/** Some of those that it may EXECUTE AS. Who has rights on nobody else is shown nobody else. */
+async function impersonated(query: Query, kind: 'USER' | 'LOGIN'): Promise<string[]> {
+  const [from, self] =
+    kind === 'USER' ? ['sys.database_principals', 'user_name()'] : ['sys.server_principals', 'suser_sname()']
+  // A single database in the cloud has no logins.
+  const known = await query(`select 1 as found where object_id(${quoteText(from)}) is not null`)
+  if (known.length === 0) return []
+  const rows = await query<{ name: string }>(
+    `select top (3) name from ${from} where type in ('S', 'U', 'E') and name <> ${self}
+       and has_perms_by_name(quotename(name), N'${kind}', N'IMPERSONATE') = 1`,
   )
   return rows.map(({ name }) => name)
 }

@@ -86,7 +86,16 @@ describe('the doctor, by what SQL Server answers', () => {
     ['a right on a schema', rightsOf({ on: 'SCHEMA', object: null }), [], ['mssql-1']],
     ['a right on a table that is not its rows', rightsOf({ permission: 'VIEW CHANGE TRACKING' }), [], ['mssql-1']],
     ['the ledger', rightsOf({ schema: 'prefixed', object: `${namespace}____drizzle_migrations` }), [], ['mssql-1']],
-    ['a plain name', [], [['top (3)', [{ name: 'dbo.x' }]]], ['mssql-11']],
+    [
+      'a user that it can become',
+      [],
+      [
+        ["object_id(N'sys.database_principals')", [{ found: 1 }]],
+        ['from sys.database_principals where type', [{ name: 'dbo' }]],
+      ],
+      ['mssql-1'],
+    ],
+    ['a plain name', [], [["in (@p0, N'dbo')", [{ name: 'dbo.x' }]]], ['mssql-11']],
     [
       'a schema that is nobody’s',
       [

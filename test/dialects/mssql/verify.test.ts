@@ -347,13 +347,21 @@ it('a login is asked as itself, in one question for each kind of right', async (
   const { query } = script([
     ['suser_sname', [{ login: 'app', name: 'app_user', defaultSchema: null }]],
     ["(values (N'db_owner')", [{ name: 'db_datareader' }]],
-    ['top (3)', [{ name: 'dbo.found' }]],
+    ['sys.objects o join', [{ name: 'dbo.found' }]],
+    ["object_id(N'sys.server_principals')", [{ found: 1 }]],
+    ['from sys.server_principals where type', [{ name: 'sa' }]],
+    ['from sys.database_principals where type', [{ name: 'dbo' }]],
   ])
   expect(await checkBaseline(query, 'app')).toMatchObject({
     login: 'app',
     user: 'app_user',
     defaultSchema: 'dbo',
-    bypasses: ['is db_datareader', expect.stringContaining('is the admin login too') as string],
+    bypasses: [
+      'is db_datareader',
+      expect.stringContaining('is the admin login too') as string,
+      // It was not told that there are users.
+      'can become the login sa',
+    ],
     reachable: ['dbo.found'],
   })
 })
