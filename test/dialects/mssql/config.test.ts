@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import type { TenantStore } from '../../../src/contracts/store.ts'
 import { parseConfig } from '../../../src/config.ts'
 import { configuredStore } from '../../../src/registry.ts'
+import { configuredServers } from '../../../src/servers.ts'
+import { adoptSharedTables } from '../../../src/shared-tables.ts'
 import { createMssqlServer } from '../../../src/dialects/mssql/drivers/mssql-server.ts'
 
 const tenantStore = {} as TenantStore
@@ -59,6 +61,24 @@ describe('the registry', () => {
   it('is no schema of the server', () => {
     expect(() => registryOf(undefined, 'dbo')).toThrow('- registrySchema: "dbo" is a schema of the server itself')
   })
+})
+
+it('shares tables among tenants in one database, and says so to those who have their own', () => {
+  const options = {
+    databaseUrl: 'mssql://app@db/saas',
+    tenantStore,
+    sharedTables: ['plans'],
+    sharedMigrations: './drizzle-shared',
+    schema: {},
+  }
+  const serverOf = (isolationStrategy: 'schema' | 'database') => {
+    const config = parseConfig({ ...options, isolationStrategy }, {})
+    const server = configuredServers(config, { onStatement: undefined, warn() {} })
+    return { config, server }
+  }
+  expect(serverOf('schema').server.shared).toMatchObject({ qualifier: 'shared' })
+  const { config, server } = serverOf('database')
+  expect(() => adoptSharedTables(config, server, { needs: ['database'] })).toThrow('`database` cannot reach')
 })
 
 it('with drizzle-orm 0.45, which has no SQL Server, the start says what to install', async () => {

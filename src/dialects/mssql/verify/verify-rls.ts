@@ -112,7 +112,10 @@ function visibleTables({ asTenants }: ScopeTrial, layout: Layout, stranger: Scop
     )
     const names = (recordset as { name: string }[]).map(({ name }) => name)
     if (names.length === 0) return []
-    const shown = names.map((name, i) => `select ${i} as i where exists (select 1 from ${fullName(layout, name)})`)
+    // Without locks: who writes meanwhile is not waited for, and a row that is not committed yet must not be seen either.
+    const shown = names.map(
+      (name, i) => `select ${i} as i where exists (select 1 from ${fullName(layout, name)} with (nolock))`,
+    )
     const faults: string[] = []
     for (const [who, rowKey] of [
       ['another tenant', stranger.tenantId],
