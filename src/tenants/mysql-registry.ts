@@ -101,7 +101,7 @@ export function mysqlRegistry(database: string): RegistryTable {
     name: `${quoted}.tenants`,
     counter: `${quoted}.change_counter`,
     // Servers that replicate from each other differ in their number.
-    incarnation: `concat(incarnation, '.', @@server_id)`,
+    incarnation: `concat(incarnation, '.', @@global.server_id)`,
     released: `${quoted}.released_identifiers`,
     hot: `${quoted}.hot_tenants`,
     locked: `${quoted}.tenants where id = ? for update`,

@@ -5,10 +5,14 @@ import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest'
 import { getTenant } from '../../src/index.ts'
 import type { TestDatabase } from '../servers/database.ts'
+import { createLockingTenantStore } from '../../src/tenants/locking-store.ts'
+import { mysqlRegistry } from '../../src/tenants/mysql-registry.ts'
+import { startMariadb } from '../servers/mariadb.ts'
 import { type RunningPostgres, startPostgres } from '../servers/postgres.ts'
 import '../servers/types.ts'
 import { as, type PlainDb, tenantApp } from '../support/app.ts'
 import { asSuperuser, baselineDatabase } from '../support/database.ts'
+import { asRoot, mysqlDatabase, mysqlServer } from '../support/mysql.ts'
 import { db, until } from './fixture.ts'
 
 /** A registry that went on from an older state, and whose counter has come as far as before: the number says nothing. */
@@ -109,4 +113,20 @@ describe.skipIf(inject('servers').postgres18 === undefined)('a registry that has
     await set(database, 'gamma', 'suspended')
     await until(async () => (await status('gamma')) === 403, 1)
   }, 30_000)
+})
+
+describe.skipIf(inject('servers').mariadb === undefined)('a registry on MariaDB', () => {
+  it('is another one on another server of the same data', async () => {
+    const running = await startMariadb()
+    onTestFinished(() => running.stop())
+    const server = mysqlServer(await mysqlDatabase(running.url))
+    await server.open()
+    onTestFinished(() => server.close())
+    const store = createLockingTenantStore(server.registry.connection, mysqlRegistry('tenancy'))
+    await store.initialize()
+    const { position } = (await store.changes?.()) ?? expect.fail()
+    expect(await store.changes?.(position)).toMatchObject({ reset: false })
+    await asRoot(running.url, ['set global server_id = 4711'])
+    expect(await store.changes?.(position)).toMatchObject({ reset: true })
+  })
 })
