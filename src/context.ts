@@ -27,12 +27,17 @@ export class TenancyContext {
   readonly #transaction: object | undefined
   /** How many transactions of this request are open around here. */
   readonly depth: number
+  /** The context around this one, of the same request or job. */
+  readonly outer: TenancyContext | undefined
+  /** Set when the transaction of this context has no more work of its callback to come. */
+  ended = false
   #metadata: Map<string, unknown> | undefined
 
   constructor(instance: ContextInstance, tenant: Tenant | undefined, transaction?: object, outer?: TenancyContext) {
     this.instance = instance
     this.tenant = tenant
     this.#transaction = transaction
+    this.outer = outer
     this.root = outer?.root ?? this
     this.depth = outer === undefined ? 0 : outer.depth + 1
   }
@@ -98,12 +103,21 @@ export function runInContext<T>(context: TenancyContext, work: () => T | Promise
 export function runInTransaction<T>(tenantId: string, database: object, work: () => T): T {
   const context = storage.getStore()
   if (context?.tenant?.id !== tenantId) return work()
-  return storage.run(context.inTransaction(database), work)
+  const inner = context.inTransaction(database)
+  const end = () => {
+    inner.ended = true
+  }
+  const result = storage.run(inner, work)
+  if (result instanceof Promise) return result.finally(end) as T
+  end()
+  return result
 }
 
-/** Whether a transaction is open around here inside the one that the request began with. */
-export function inNestedTransaction(): boolean {
-  return (storage.getStore()?.depth ?? 0) > 1
+/** How many transactions are open around here: what was started in one that has ended since belongs to the one around it. */
+export function openTransactions(): number {
+  let context = storage.getStore()
+  while (context?.ended === true) context = context.outer
+  return context?.depth ?? 0
 }
 
 /** The tenant of the current request or job. @throws TENANCY_ERR_NO_TENANT */

@@ -6,8 +6,8 @@ export interface SharedTransactionOptions<C> {
   readonly begin: () => Promise<C>
   /** Ends the transaction and gives the connection back, also when that fails. */
   readonly end: (connection: C, how: 'commit' | 'rollback') => Promise<unknown>
-  /** Whether the caller is inside a nested transaction, whose statements are part of it. */
-  readonly isNested: () => boolean
+  /** How many transactions the caller is inside of, this one included: what it sends belongs to the innermost. */
+  readonly depth: () => number
 }
 
 /** A place for one nested transaction, until it is `over`. */
@@ -33,16 +33,13 @@ export interface SharedTransaction<C> {
  * The part of a request's transaction that is alike for all drivers: it takes a connection at the first use, and nested
  * transactions take turns. A statement beside one would be undone with it, after its caller was told that it is done.
  */
-export function createSharedTransaction<C>({
-  begin,
-  end,
-  isNested,
-}: SharedTransactionOptions<C>): SharedTransaction<C> {
+export function createSharedTransaction<C>({ begin, end, depth }: SharedTransactionOptions<C>): SharedTransaction<C> {
   let opening: Promise<C> | undefined
   let finished = false
   let savepoints = 0
-  /** Settles when the nested transactions before are over. */
-  let turn: Promise<void> = Promise.resolve()
+  /** By depth: settles when the nested transactions that were begun there are over. */
+  const turns: Promise<void>[] = []
+  const waiting = new Set<() => void>()
 
   async function open(): Promise<C> {
     if (finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
@@ -53,18 +50,36 @@ export function createSharedTransaction<C>({
   async function finish(how: 'commit' | 'rollback'): Promise<void> {
     if (finished) return
     finished = true
+    // Whoever waits for a turn is refused now.
+    for (const over of waiting) over()
     if (opening !== undefined) await end(await opening, how)
   }
 
+  /** Takes the next turn at this depth. */
+  function takeTurn(at: number): () => void {
+    let over = () => {}
+    turns[at] = new Promise((resolve) => {
+      over = () => {
+        waiting.delete(over)
+        resolve()
+      }
+    })
+    waiting.add(over)
+    return over
+  }
+
+  // Outside of the request's own context there is no depth: that is where the transaction itself is.
+  const here = () => Math.max(1, depth())
+
   return Object.freeze({
     async connection() {
-      if (!isNested()) await turn
+      await turns[here()]
       return open()
     },
     async nest() {
-      const before = isNested() ? undefined : turn
-      let over = () => {}
-      if (before !== undefined) turn = new Promise((resolve) => (over = resolve))
+      const at = here()
+      const before = turns[at]
+      const over = takeTurn(at)
       try {
         await before
         return { connection: await open(), savepoint: `tenancy_${++savepoints}`, over }

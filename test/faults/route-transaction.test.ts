@@ -179,6 +179,40 @@ describeWith(['postgres18'], 'a route in a transaction', ({ postgres18 }) => {
     await allIdle(app)
   })
 
+  it('undoes nothing that was told as done: nested ones inside a nested one, and work that outlives one', async () => {
+    const app = await serve((app) => {
+      const failing = (work: () => Promise<unknown>) =>
+        work()
+          .then(() => sleep(60))
+          .then(() => Promise.reject(new Error('no')))
+      app.post('/deep', TRANSACTION, async () => {
+        const outer = db()
+        const results = await outer.transaction(() =>
+          Promise.allSettled([
+            outer.transaction((inner) => failing(() => add('undone', inner))),
+            sleep(10).then(() => outer.transaction((inner) => add('deep', inner))),
+            sleep(20).then(() => add('beside', outer)),
+          ]),
+        )
+        return results.map(({ status }) => status)
+      })
+      app.post('/late', TRANSACTION, async () => {
+        const outer = db()
+        let late: Promise<unknown> = Promise.resolve()
+        await outer.transaction(async (inner) => {
+          await add('first', inner)
+          late = sleep(20).then(() => add('late', outer))
+        })
+        const next = outer.transaction((inner) => failing(() => add('undone', inner)))
+        return (await Promise.allSettled([late, next])).map(({ status }) => status)
+      })
+    })
+    expect((await call(app, '/deep', 'POST')).json()).toEqual(['rejected', 'fulfilled', 'fulfilled'])
+    expect((await call(app, '/late', 'POST')).json()).toEqual(['fulfilled', 'rejected'])
+    expect((await namesIn(app)).toSorted()).toEqual(['beside', 'deep', 'first', 'late'])
+    await allIdle(app)
+  })
+
   it('goes on after a nested transaction that could not begin', async () => {
     const app = await serve((app) => {
       app.post('/options', TRANSACTION, async () => {

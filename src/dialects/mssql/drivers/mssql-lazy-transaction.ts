@@ -1,5 +1,5 @@
 import { createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
-import { inNestedTransaction } from '../../../context.ts'
+import { openTransactions } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { statementKind } from '../statement-kind.ts'
@@ -17,7 +17,7 @@ import { TenantTransaction, type TransactionMembers } from './mssql-tenant-trans
  */
 export function lazyTransaction(pool: Pool, session: TenantSession): LazyTransaction {
   const shared = createSharedTransaction<TenantTransaction>({
-    isNested: inNestedTransaction,
+    depth: openTransactions,
     async begin() {
       const transaction = new TenantTransaction(pool, session)
       await transaction.begin()

@@ -1,5 +1,5 @@
 import { createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
-import { inNestedTransaction } from '../../../context.ts'
+import { openTransactions } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { statementKind } from '../statement-kind.ts'
@@ -16,7 +16,7 @@ type Query = (config: string | MysqlQueryConfig, values?: readonly unknown[]) =>
  */
 export function lazyTransaction(pool: Pool, session: TenantSession): LazyTransaction {
   const transaction = createSharedTransaction<TenantConnection>({
-    isNested: inNestedTransaction,
+    depth: openTransactions,
     async begin() {
       const connection = await connectTenant(pool, session)
       await connection.query('begin')

@@ -1,5 +1,5 @@
 import { createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
-import { inNestedTransaction } from '../../../context.ts'
+import { openTransactions } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { type LibsqlSession, type Prepared, refuseMigrations, statementsOn } from './libsql-session.ts'
@@ -12,7 +12,7 @@ import type { LibsqlResult } from './libsql-types.ts'
  */
 export function lazyTransaction(session: LibsqlSession): LazyTransaction {
   const shared = createSharedTransaction<OpenTransaction>({
-    isNested: inNestedTransaction,
+    depth: openTransactions,
     begin: () => beginTransaction(session, 'request'),
     end: (transaction, how) => transaction[how](),
   })
