@@ -11,8 +11,13 @@ import { add, db, itemsMigration, migrationsOf, namesIn } from '../faults/fixtur
 import { readMigrations } from '../../src/migrations/reader.ts'
 import tenancy, { type TenancyOptions } from '../../src/index.ts'
 import { type PlainDb, tenantApp } from '../support/app.ts'
-import { asSuperuser, baselineDatabase } from '../support/database.ts'
+import { asSuperuser, baselineDatabase, testServer } from '../support/database.ts'
 import { codeBlocks } from '../docs/code-blocks.ts'
+import type { DatabaseServer } from '../../src/contracts/dialect.ts'
+import { tenancyError } from '../../src/errors.ts'
+import { namespaceStrategy } from '../../src/isolation/namespace.ts'
+import { createRegistration } from '../../src/lifecycle/registration.ts'
+import { createDrizzlePostgresTenantStore } from '../../src/tenants/drizzle-postgres-store.ts'
 import { codeOf } from '../support/errors.ts'
 
 const more = ['alter table "items" add column "note" text']
@@ -356,6 +361,52 @@ for (const version of ['15', '18'] as const) {
       await asRoot(`alter role ${database.appRole} nobypassrls`)
       expect((await app.tenancy.ensure(wish)).status).toBe('active')
       expect(await namesIn(app, 'doubtful')).toEqual(['of doubtful'])
+    })
+
+    it('forgets no tenant while nobody knows whether its schema was adopted', async () => {
+      const server = testServer(database)
+      await server.open()
+      onTestFinished(() => server.close())
+      const store = createDrizzlePostgresTenantStore({ admin: server.admin, drizzle: server.drizzle })
+      await store.initialize()
+      const service = (on: DatabaseServer) =>
+        createRegistration({
+          store,
+          strategy: namespaceStrategy('schema'),
+          server: on,
+          migrations: [],
+          reserved: new Set(),
+          metadata: { check() {} },
+          initialStatus: 'active',
+        })
+      const away = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
+      /** The connection is lost at COMMIT: before the server has it, or before we have its answer. */
+      const lost: Readonly<Record<string, DatabaseServer>> = {
+        undone: {
+          ...server,
+          inNamespace: (scope, work) =>
+            server.inNamespace(scope, async (session) => {
+              await work(session)
+              throw away()
+            }),
+        },
+        done: {
+          ...server,
+          async inNamespace(scope, work) {
+            await server.inNamespace(scope, work)
+            throw away()
+          },
+        },
+      }
+      for (const [what, broken] of Object.entries(lost)) {
+        const wish = { identifier: `lost-${what}`, adopt: { namespace: `lost_${what}` } }
+        await old(wish.adopt.namespace)
+        expect(await codeOf(() => service(broken).register(wish)), what).toBe('TENANCY_ERR_DATABASE_UNAVAILABLE')
+        expect((await store.getByIdentifier(wish.identifier))?.status).toBe('provisioning')
+        const { status, placement } = await service(server).ensure(wish)
+        expect(status).toBe('active')
+        expect(await rows(`select name from "${placement.namespace}".items`)).toEqual([{ name: `of lost_${what}` }])
+      }
     })
 
     it('refuses what is no wish to adopt, and strategies that have nothing to adopt', async () => {
