@@ -129,6 +129,10 @@ describeWith(
       expect(withStartupPath('postgres://a:b%2Fc@h/d', ['x', 'pg_temp'])).toBe(
         'postgres://a:b%2Fc@h/d?options=-c%20search_path%3Dx%2Cpg_temp',
       )
+      // Of a socket, which the URL class does not read; and of several options pg takes the last.
+      expect(withStartupPath('postgres://a:b@/d?host=/tmp&options=-c%20x%3D1&options=-c%20x%3D2', ['x'])).toBe(
+        'postgres://a:b@/d?host=/tmp&options=-c%20x%3D1&options=-c%20x%3D2&options=-c%20x%3D2%20-c%20search_path%3Dx',
+      )
     })
 
     it('a name that somebody hopes to slip in another path with is not one', async () => {
