@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import { verifyScope } from '../../src/dialects/mssql/verify/verify-scope.ts'
@@ -16,6 +16,9 @@ import {
   sharedSchemas,
 } from '../support/mssql.ts'
 import { migrationOf } from '../support/rls.ts'
+
+// A server may be slow at its catalogue.
+vi.setConfig({ testTimeout: 120_000 })
 
 interface Place {
   /** The full name of a table of the tenant. */
