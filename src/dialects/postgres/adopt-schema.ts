@@ -2,10 +2,12 @@ import type { AdminConnection } from '../../contracts/dialect.ts'
 import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import { tenancyError } from '../../errors.ts'
+import { refusedDefinition } from './adopted-definitions.ts'
 import { strangerLeaningOn } from './destroy-namespace.ts'
 import { type Layout, layoutOf } from './layout.ts'
 import { ledgerOf, markOf, type NamespaceRights, openNamespaceSession, schemaMark } from './namespace-session.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
+import { createDdlParser } from './rewrite-ddl.ts'
 import { placeFaults, rightsFaults, tieFaults } from './verify/namespace-faults.ts'
 
 type Query = AdminConnection['query']
@@ -72,6 +74,8 @@ async function adoptSchema(
   }
   if (mark === undefined) throw refuse('there is no such schema')
   if (mark?.startsWith('fastify-tenancy ') === true) throw refuse('it is marked as made by fastify-tenancy')
+  const ours = await tablesOfOurs(query, from)
+  if (ours !== undefined) throw refuse(ours)
   const [obstacle] = await obstaclesIn(query, from, rights)
   if (obstacle !== undefined) throw refuse(obstacle)
   const stranger = await strangerLeaningOn(query, from)
@@ -81,6 +85,9 @@ async function adoptSchema(
   await query(`alter schema ${quoteIdentifier(from)} rename to ${schema}`)
   await query(`comment on schema ${schema} is ${quoteLiteral(schemaMark(scope, layout))}`)
   await unpinRoutines(query, layout.schema)
+  const parse = createDdlParser(rights.shared, rights.sharedTables)
+  const definition = await refusedDefinition(query, layout.schema, (text) => parse(text).render(scope))
+  if (definition !== undefined) throw refuse(definition)
   return takeJournal(query, layout)
 }
 
@@ -108,6 +115,16 @@ function sharedSchemas({ registrySchema, shared, sharedTables }: AdoptionRights)
   return [registrySchema, extensionsSchema, rlsSchema, prefixSchema, ...(sharedTables ? [sharedTables.schema] : [])]
 }
 
+/** Tables by which the schema of a registry, or of tenants, is known also under another name and mark: any app's of this database. */
+async function tablesOfOurs(query: Query, schema: string): Promise<string | undefined> {
+  const [found] = await query<{ name: string }>(
+    `select c.relname::text as name from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = $1 and (c.relname = 'registry_migrations' or pg_catalog.starts_with(pg_catalog.obj_description(c.oid, 'pg_class'), 'fastify-tenancy ')) limit 1`,
+    [schema],
+  )
+  return found && `the table ${found.name} in it is one of fastify-tenancy`
+}
+
 /** What a schema must not have in it, by the first sentence of each kind. */
 async function obstaclesIn(query: Query, schema: string, rights: NamespaceRights): Promise<string[]> {
   const rows = await query<{ what: string }>(
@@ -123,6 +140,7 @@ async function obstaclesIn(query: Query, schema: string, rights: NamespaceRights
          union all select 'pg_catalog.pg_attrdef'::regclass::oid, d.oid from pg_catalog.pg_attrdef d join own on own.oid = d.adrelid
          union all select 'pg_catalog.pg_trigger'::regclass::oid, t.oid from pg_catalog.pg_trigger t join own on own.oid = t.tgrelid
          union all select 'pg_catalog.pg_rewrite'::regclass::oid, w.oid from pg_catalog.pg_rewrite w join own on own.oid = w.ev_class
+         union all select 'pg_catalog.pg_statistic_ext'::regclass::oid, s.oid from pg_catalog.pg_statistic_ext s, n where s.stxnamespace = n.oid
          union all select 'pg_catalog.pg_policy'::regclass::oid, p.oid from pg_catalog.pg_policy p join own on own.oid = p.polrelid
        )
      select 'the schema is not owned by the role of \`adminDatabaseUrl\`; alter schema … owner to it' as what from n, me where n.nspowner <> me.oid
@@ -131,10 +149,6 @@ async function obstaclesIn(query: Query, schema: string, rights: NamespaceRights
      from own, me where own.owner <> me.oid
      union all
      select 'the extension ' || e.extname || ' is in it; alter extension … set schema ' || $2::text from pg_catalog.pg_extension e, n where e.extnamespace = n.oid
-     union all
-     select p.oid::regprocedure || ' is SECURITY DEFINER: it would run with rights on all tenants' from pg_catalog.pg_proc p, n where p.pronamespace = n.oid and p.prosecdef
-     union all
-     select c.oid::regclass || ' is a foreign table, which leads out of it' from pg_catalog.pg_class c, n where c.relnamespace = n.oid and c.relkind = 'f'
      union all
      select 'another role has set default privileges in it' from pg_catalog.pg_default_acl a, n, me where a.defaclnamespace = n.oid and a.defaclrole <> me.oid
      union all

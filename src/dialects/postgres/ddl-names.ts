@@ -11,8 +11,7 @@ import { type Lexeme, reads } from './ddl-lexemes.ts'
  *    a record variable): a table that is read is named somewhere, so a name never seen alone can only be a schema.
  *
  * Not caught: a schema that has the name of a table or alias of the same statement, used where rule 1 does not look (as
- * in `from a, a.b`), and names built at run time by functions of the database (query_to_xml and the like). The wall
- * behind this is the rights of the role that runs the migration.
+ * in `from a, a.b`). The wall behind this is the rights of the role that runs the migration.
  */
 
 /** Schemas that every tenant may name. */
