@@ -1,6 +1,6 @@
 import type { TenantCache } from '../contracts/cache.ts'
 import type { RegistryChanges } from '../contracts/changes.ts'
-import type { ListOptions, TenantPage, TenantStore } from '../contracts/store.ts'
+import type { ListOptions, TenantStore } from '../contracts/store.ts'
 import type { NewTenant, Tenant, TenantPatch, TenantStatus } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 import { events } from '../events.ts'
@@ -73,12 +73,28 @@ interface Lookup {
  *
  * News without a version may be forged and come without end. So the last read is given all the same, and not kept, if it is not
  * older than what is known, but only to who asked before it began: for them nothing has happened yet that it does not tell.
+ *
+ * After a reset, what began before it is believed nowhere, whatever its version: it may be an answer of the registry of before.
  */
 export function createCachedTenantStore(options: CachedTenantStoreOptions): CachedTenantStore {
   const { store, cache, l2, onChange, onReset, isFresh, announce } = options
   const flights = new Map<string, Promise<Tenant | undefined>>()
   const registry = createStoreReads(store, () => cache.epoch)
   const nearest = l2 === undefined ? registry : createSharedReads({ ...l2, epoch: () => cache.epoch })
+  /** The epoch of L1 at the last reset. */
+  let resetAt = Number.NEGATIVE_INFINITY
+
+  /**
+   * Asks the store and takes in what it says, unless a reset came in between; in one step, so that none comes between these either.
+   * @throws TENANCY_ERR_STORE_UNAVAILABLE after a reset
+   */
+  async function askStore<T>(work: () => Promise<T>, take: (answer: T, since: number) => void): Promise<T> {
+    const since = cache.epoch
+    const answer = await work()
+    if (since < resetAt) throw tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')
+    take(answer, since)
+    return answer
+  }
 
   function note(tenant: Tenant, since: number): boolean {
     const before = cache.peekById(tenant.id)
@@ -95,6 +111,10 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
       const { tenant, since } = await ask(reads > 1)
       if (events.load.hasSubscribers) {
         events.load.publish({ milliseconds: performance.now() - start, found: tenant !== undefined })
+      }
+      if (since < resetAt) {
+        if (reads < MAX_READS) continue
+        throw tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')
       }
       if (tenant !== undefined && note(tenant, since)) return tenant
       if (tenant === undefined) missing(since)
@@ -169,6 +189,7 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
       after = page.next
       if (after === undefined) break
     }
+    if (since < resetAt) return
     // The first last: it is the last to be pushed out.
     for (const tenant of found.toReversed()) note(tenant, since)
   }
@@ -178,18 +199,20 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     await l2?.shared.tell(id)
   }
 
+  function learnOwn(tenant: Tenant, since: number): void {
+    const before = cache.peekById(tenant.id)
+    if (!note(tenant, since) && before === undefined) onChange?.(tenant)
+  }
+
   async function write(id: string, work: () => Promise<Tenant>): Promise<Tenant> {
-    const since = cache.epoch
     // Before as well: who dies between the commit and the next message must have warned the others.
     announce?.(id)
-    const tenant = await work()
+    const tenant = await askStore(work, learnOwn)
       .catch(async (error: unknown) => {
         if (!isRefusal(error)) await forget(id)
         throw error
       })
       .finally(() => announce?.(id))
-    const before = cache.peekById(id)
-    if (!note(tenant, since) && before === undefined) onChange?.(tenant)
     await l2?.shared.tell(id, tenant.version)
     return tenant
   }
@@ -213,13 +236,6 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     }
   }
 
-  async function list(options?: ListOptions): Promise<TenantPage> {
-    const since = cache.epoch
-    const page = await store.list(options)
-    learn(page.tenants, since)
-    return page
-  }
-
   /** Nothing is kept: what changed elsewhere must not push out what is used here. */
   function hear(tenants: readonly Tenant[], since: number): void {
     const news = tenants.filter((tenant) => cache.raise(tenant, since))
@@ -228,30 +244,14 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     for (const { id, version } of news) void l2?.shared.tell(id, version)
   }
 
-  async function changes(of: TenantStore & Required<Pick<TenantStore, 'changes'>>, after?: string) {
-    const since = cache.epoch
-    const read: RegistryChanges = await of.changes(after)
-    if (read.reset) {
+  function hearChanges({ reset, tenants }: RegistryChanges, since: number): void {
+    if (reset) {
       cache.clear()
+      resetAt = cache.epoch
       void l2?.shared.clear()
       onReset?.()
     }
-    hear(read.tenants, since)
-    return read
-  }
-
-  async function refresh(ids: readonly string[]): Promise<readonly Tenant[]> {
-    const since = cache.epoch
-    const tenants = await store.getByIds(ids)
     hear(tenants, since)
-    return tenants
-  }
-
-  async function getByIds(ids: readonly string[]): Promise<readonly Tenant[]> {
-    const since = cache.epoch
-    const tenants = await store.getByIds(ids)
-    learn(tenants, since)
-    return tenants
   }
 
   const load = (identifier: string) => shared(`identifier:${identifier}`, byIdentifier(identifier, nearest))
@@ -260,7 +260,7 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     peek,
     preload,
     noteUsed,
-    refresh,
+    refresh: (ids: readonly string[]) => askStore(() => store.getByIds(ids), hear),
     load,
     async resolve(identifier: string) {
       const held = peek(identifier)
@@ -270,15 +270,19 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     initialize: () => store.initialize(),
     getById: (id: string) => read(byId(id, registry)),
     getByIdentifier: (identifier: string) => read(byIdentifier(identifier, registry)),
-    getByIds,
+    getByIds: (ids: readonly string[]) => askStore(() => store.getByIds(ids), learn),
     insert: (tenant: NewTenant) => write(tenant.id, () => store.insert(tenant)),
     update: (id: string, patch: TenantPatch, expectedVersion?: number) =>
       write(id, () => store.update(id, patch, expectedVersion)),
     setStatus: (id: string, to: TenantStatus, from?: TenantStatus) => write(id, () => store.setStatus(id, to, from)),
     discard,
-    list,
+    list: (options?: ListOptions) =>
+      askStore(
+        () => store.list(options),
+        ({ tenants }, since) => learn(tenants, since),
+      ),
     count: (status?: TenantStatus) => store.count(status),
-    ...(hasChanges(store) && { changes: (after?: string) => changes(store, after) }),
+    ...(hasChanges(store) && { changes: (after?: string) => askStore(() => store.changes(after), hearChanges) }),
     ...hotTenantsOf(store),
     ping: () => store.ping(),
     close: () => store.close(),

@@ -1,13 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeEach, expect, it } from 'vitest'
 import { createTenantCache } from '../../src/cache/tenant-cache.ts'
 import type { TenantCache } from '../../src/contracts/cache.ts'
 import type { SharedTenantCache } from '../../src/contracts/shared-cache.ts'
 import type { TenantStore } from '../../src/contracts/store.ts'
+import type { Tenant } from '../../src/contracts/tenant.ts'
 import { type CachedTenantStore, createCachedTenantStore } from '../../src/tenants/cached-store.ts'
 import { createMemoryTenantStore } from '../../src/tenants/memory-store.ts'
 import { sharedOn, uniquePrefix } from '../cache/shared.ts'
 import { newTenant } from '../conformance/store.ts'
-import { until } from '../faults/fixture.ts'
+import { gate, until } from '../faults/fixture.ts'
 import { describeWith } from '../servers/suite.ts'
 import { createSlowStore } from './slow-store.ts'
 
@@ -200,6 +202,36 @@ describeWith(['redis'], 'createCachedTenantStore with L2', ({ redis }) => {
     })
     await restored.changes?.('5')
     await until(async () => (await one.shared.read(id, Number.POSITIVE_INFINITY)).tenant === undefined)
+  })
+
+  it('believes nothing that L2 was asked for before the registry was another one', async () => {
+    const one = await start()
+    const tenant = await active()
+    await registry.update(tenant.id, { name: 'lost by the failover' })
+    await warm(one)
+    const { open, passed } = gate()
+    const shared: SharedTenantCache = {
+      ...one.shared,
+      async read(...parameters) {
+        const answer = await one.shared.read(...parameters)
+        if (answer.tenant !== undefined) await passed
+        return answer
+      },
+    }
+    const { version: _, createdAt: __, updatedAt: ___, ...row } = tenant
+    const now = createMemoryTenantStore()
+    const suspended = await now.insert({ ...row, status: 'suspended' })
+    const heard: Tenant[] = []
+    const cache = createTenantCache({ maxSize: 10, ttlSeconds: 60 })
+    const onChange = (changed: Tenant) => heard.push(changed)
+    const store = createCachedTenantStore({ store: now, cache, l2: { shared, store: now }, onChange })
+    const reading = store.resolve('acme')
+    await sleep(50)
+    expect(await store.changes?.((await registry.changes?.())?.position)).toMatchObject({ reset: true })
+    await store.getById(tenant.id)
+    open()
+    expect(await reading).toEqual(suspended)
+    expect(heard).toEqual([suspended])
   })
 
   it('does not share unknown identifiers', async () => {
