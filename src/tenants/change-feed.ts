@@ -19,7 +19,10 @@ export interface ChangeFeedOptions {
 
 /** Keeps the caches of this process up with what other processes write. */
 export interface ChangeFeed {
-  /** Notes where the registry is now, then listens and looks until `close()`. @throws TENANCY_ERR_STORE_UNAVAILABLE */
+  /**
+   * Notes where the registry is now, then listens and looks until `close()`. Once: where it runs already, nothing has been
+   * missed since. @throws TENANCY_ERR_STORE_UNAVAILABLE
+   */
   start(): Promise<void>
   /** Whether the channel is healthy and the last look succeeded: nothing that is cached is older than a second. */
   readonly healthy: boolean
@@ -56,6 +59,7 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
   let answers = true
   let alertUntil = 0
   let timer: NodeJS.Timeout | undefined
+  let running = false
   let closed = false
   /** Whom messages named, for a store that cannot tell its changes itself. */
   const heard = new Set<string>()
@@ -150,8 +154,10 @@ export function createChangeFeed({ store, cache, channel, warn }: ChangeFeedOpti
 
   return Object.freeze({
     async start() {
+      if (running) return
       position = (await store.changes?.())?.position
       if (closed) return
+      running = true
       channel?.open(listener)
       schedule()
     },

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rename, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,7 +12,7 @@ import { freePort } from '../servers/process.ts'
 import { describeWith } from '../servers/suite.ts'
 import { optionsFor, tenantApp } from '../support/app.ts'
 import { asSuperuser, baselineDatabase } from '../support/database.ts'
-import { gate } from './fixture.ts'
+import { gate, itemsMigration, migrationsOf, until } from './fixture.ts'
 
 const UNAVAILABLE = { code: 'TENANCY_ERR_DATABASE_UNAVAILABLE', statusCode: 503 }
 const silentLog = { debug: () => {}, warn: () => {}, error: () => {} }
@@ -125,6 +125,25 @@ describeWith(['postgres18'], 'a start without a database', () => {
     expect(await app.tenancy.ensure({ identifier: 'acme' })).toMatchObject({ identifier: 'acme', status: 'active' })
     expect(await app.tenancy.run('acme', (tenant) => tenant.identifier)).toBe('acme')
     expect((await app.tenancy.health()).ok).toBe(true)
+  })
+
+  it('[W40] that is tried again has missed no suspension since the one that failed', async () => {
+    const folder = await migrationsOf(itemsMigration)
+    const other = await unstarted({ migrations: folder, changeChannel: 'poll' })
+    const { id } = await other.tenancy.ensure({ identifier: 'again' })
+    const app = await unstarted({ migrations: `${folder}-later`, changeChannel: 'poll', l1CachePreload: 10 })
+    await expect(app.tenancy.list()).rejects.toMatchObject({ code: 'TENANCY_ERR_MIGRATIONS_FOLDER' })
+    await other.tenancy.suspend({ id })
+    await rename(folder, `${folder}-later`)
+    await app.ready()
+    const served = () =>
+      app.tenancy
+        .run({ id }, () => true)
+        .catch((error: unknown) => {
+          expect(error).toMatchObject({ code: 'TENANCY_ERR_TENANT_SUSPENDED' })
+          return false
+        })
+    await until(async () => !(await served()), 1)
   })
 
   it('that is under way at close leaves no connection behind', async () => {

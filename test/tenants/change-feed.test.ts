@@ -254,6 +254,20 @@ describe('createChangeFeed', () => {
     expect(looks).toBe(4)
   })
 
+  it('[W40] misses nothing when it is started again, and listens once', async () => {
+    const { channel } = handChannel()
+    const { id } = await active()
+    let opened = 0
+    const counting = { ...channel, open: (listener: ChangeListener) => (opened++, channel.open(listener)) }
+    const { cached, feed } = await start(counting)
+    await cached.resolve('acme')
+    await primary.setStatus(id, 'suspended')
+    await feed.start()
+    await sleep(900)
+    expect(cached.peek('acme')).toBeUndefined()
+    expect(opened).toBe(1)
+  })
+
   it('fails to start when the registry is away', async () => {
     const store = { ...primary, changes: () => Promise.reject(tenancyError('TENANCY_ERR_STORE_UNAVAILABLE')) }
     await expect(start(undefined, store)).rejects.toMatchObject({ code: 'TENANCY_ERR_STORE_UNAVAILABLE' })
