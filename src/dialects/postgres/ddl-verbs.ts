@@ -62,7 +62,7 @@ export function checkAnywhere(lexemes: readonly Lexeme[], at: number, inPlpgsql:
   if (reads(lexemes, at, 'begin', 'atomic')) {
     throw new DdlRefusal('BEGIN ATOMIC: write the body of the function as AS $$ … $$')
   }
-  if (inPlpgsql && word === 'execute' && lexemes[at - 1]?.word !== '.' && !isTriggerAction(lexemes[at + 1]?.word)) {
+  if (inPlpgsql && word === 'execute' && lexemes[at - 1]?.word !== '.' && !isTriggerAction(lexemes, at + 1)) {
     throw new DdlRefusal('EXECUTE of text built at run time, which cannot be checked')
   }
 }
@@ -92,7 +92,9 @@ function checkDdl(lexemes: readonly Lexeme[], verb: string): void {
     if (reads(lexemes, at, 'all', 'in', 'tablespace')) throw new DdlRefusal(`${verb.toUpperCase()} ALL IN TABLESPACE`)
     if (reads(lexemes, at, 'owner', 'to')) throw new DdlRefusal(`${verb.toUpperCase()} … OWNER TO`)
     if (routine && word === 'reset') throw new DdlRefusal('RESET of a setting')
-    if (routine && word === 'set' && !reads(lexemes, at + 2, 'from', 'current')) checkSetting(lexemes[at + 1])
+    // The path of a migration is the tenant's; its role is not.
+    const current = reads(lexemes, at + 2, 'from', 'current') && lexemes[at + 1]?.name?.toLowerCase() === 'search_path'
+    if (routine && word === 'set' && !current) checkSetting(lexemes[at + 1])
   }
 }
 
@@ -130,8 +132,18 @@ function checkSetConfig([opening, argument, after]: readonly Lexeme[]): void {
   throw new DdlRefusal(plain ? `set_config(${text}, …)` : 'set_config of a setting that is not a plain string')
 }
 
-function isTriggerAction(word: string | undefined): boolean {
-  return word === 'function' || word === 'procedure'
+/** After these a statement begins in PL/pgSQL; CREATE is a reserved word, so it can be nothing else there. */
+const BEFORE_STATEMENT = new Set(['begin', 'then', 'else', 'loop'])
+
+/** Whether `at` is where CREATE TRIGGER names its function. Elsewhere both words may be variables, with a text to be run. */
+function isTriggerAction(lexemes: readonly Lexeme[], at: number): boolean {
+  const word = lexemes[at]?.word
+  if (word !== 'function' && word !== 'procedure') return false
+  const from = lexemes.findLastIndex((lexeme, index) => index < at && lexeme.word === 'create')
+  if (from < 0 || (from > 0 && !BEFORE_STATEMENT.has(lexemes[from - 1]?.word ?? ''))) return false
+  if (lexemes[kindAt(lexemes, from + 1)]?.word !== 'trigger') return false
+  const name = reads(lexemes, at + 2, '.') ? at + 3 : at + 1
+  return lexemes[name]?.name !== undefined && lexemes[name + 1]?.word === '('
 }
 
 function isAssignment(lexemes: readonly Lexeme[]): boolean {

@@ -103,6 +103,12 @@ END $$;`
     expect(rewriteDdl(text('"public".'))).toBe(text(''))
   })
 
+  test('may make a trigger', () => {
+    const trigger = 'TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();'
+    const text = `DO $$ BEGIN CREATE ${trigger} IF true THEN CREATE OR REPLACE ${trigger} END IF; END $$`
+    expect(rewriteDdl(text)).toBe(text)
+  })
+
   test('know the variables, arguments and rows of the function', () => {
     const body = `
 DECLARE r record; n public.t.id%TYPE; m t.id%TYPE; x public.t%ROWTYPE;
@@ -123,6 +129,13 @@ END`
   test.each([
     [`DO $$ BEGIN EXECUTE 'drop table public.t'; END $$`, 'EXECUTE'],
     [fn(`BEGIN RETURN QUERY EXECUTE 'x'; END`), 'EXECUTE'],
+    // Names that a variable can have.
+    [fn('BEGIN EXECUTE function; END'), 'EXECUTE'],
+    [fn('BEGIN EXECUTE procedure INTO r; END'), 'EXECUTE'],
+    [fn('BEGIN EXECUTE function.foo(q); END'), 'EXECUTE'],
+    [fn('BEGIN EXECUTE function(q); END'), 'EXECUTE'],
+    [fn('BEGIN EXECUTE function || q; END'), 'EXECUTE'],
+    [fn('BEGIN FOR r IN SELECT a.create trigger FROM a LOOP EXECUTE function f(); END LOOP; END'), 'EXECUTE'],
     [fn('BEGIN DROP TABLE other.t; END'), 'other.t'],
     [fn('BEGIN CREATE INDEX i ON a.t (x); END'), 'a.t'],
     [fn('DECLARE x other.t%ROWTYPE; BEGIN END'), 'other.t'],
@@ -237,6 +250,7 @@ describe('refuses, naming what was found', () => {
     ['ALTER TABLE ALL IN TABLESPACE x SET TABLESPACE y', 'ALL IN TABLESPACE'],
     ['ALTER FUNCTION f() SECURITY DEFINER', 'SECURITY DEFINER'],
     ['ALTER FUNCTION f() RESET ALL', 'RESET'],
+    ['ALTER FUNCTION f() SET role FROM CURRENT', 'SET role'],
     ['ALTER SYSTEM SET x = 1', 'ALTER SYSTEM'],
     [`COPY t FROM PROGRAM 'x'`, 'COPY'],
     [`COPY t FROM '/etc/passwd'`, 'COPY'],
