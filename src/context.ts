@@ -100,17 +100,18 @@ export function runInContext<T>(context: TenancyContext, work: () => T | Promise
  * Runs the callback of a transaction so that `getTenantDb()` inside it is that transaction, if the context is this
  * tenant's. In any other context nothing changes: the transaction belongs to a tenant, not to the caller.
  */
-export function runInTransaction<T>(tenantId: string, database: object, work: () => T): T {
+export async function runInTransaction<T>(tenantId: string, database: object, work: () => T | Promise<T>): Promise<T> {
   const context = storage.getStore()
   if (context?.tenant?.id !== tenantId) return work()
   const inner = context.inTransaction(database)
-  const end = () => {
-    inner.ended = true
-  }
-  const result = storage.run(inner, work)
-  if (result instanceof Promise) return result.finally(end) as T
-  end()
-  return result
+  // Awaited there: Drizzle's builders are lazy and would start outside, where they would wait for this very transaction.
+  return storage.run(inner, async () => {
+    try {
+      return await work()
+    } finally {
+      inner.ended = true
+    }
+  })
 }
 
 /** How many transactions are open around here: what was started in one that has ended since belongs to the one around it. */

@@ -108,7 +108,7 @@ const table = {
   TENANCY_ERR_TRANSACTION_FINISHED: [500, 'This transaction is finished; statements on it are refused.'],
   TENANCY_ERR_TRANSACTION_ROLLED_BACK: [
     500,
-    'The database rolled the transaction back instead of committing it, because a statement in it had failed.',
+    'The transaction was rolled back instead of committed: a statement in it had failed, or a nested transaction was still under way.',
   ],
   TENANCY_ERR_TRANSACTION_BUSY: [
     500,

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
@@ -210,6 +211,71 @@ describeWith(['postgres18'], 'a route in a transaction', ({ postgres18 }) => {
     expect((await call(app, '/deep', 'POST')).json()).toEqual(['rejected', 'fulfilled', 'fulfilled'])
     expect((await call(app, '/late', 'POST')).json()).toEqual(['fulfilled', 'rejected'])
     expect((await namesIn(app)).toSorted()).toEqual(['beside', 'deep', 'first', 'late'])
+    await allIdle(app)
+  })
+
+  it('never commits half of a nested transaction', async () => {
+    let told: unknown
+    const app = await serve((app) => {
+      app.post('/half', TRANSACTION, async () => {
+        await add('before')
+        const nested = db().transaction(async (inner) => {
+          await add('from', inner)
+          await sleep(100)
+          await add('to', inner)
+        })
+        nested.then(
+          () => (told = 'done'),
+          () => (told = 'failed'),
+        )
+        await sleep(30)
+        return 'answered too early'
+      })
+    })
+    expect((await call(app, '/half', 'POST')).json()).toMatchObject({ code: 'TENANCY_ERR_TRANSACTION_ROLLED_BACK' })
+    expect(await namesIn(app)).toEqual([])
+    await allIdle(app)
+    await sleep(150)
+    expect(told).toBe('failed')
+  })
+
+  it('waits for a nested transaction that waits for it as long as for a connection', async () => {
+    const app = await shop(database, { databasePoolSize: 2, databasePoolTimeout: 1 }, (app) => {
+      app.post('/bound', TRANSACTION, async () => {
+        const beside = AsyncResource.bind(async () => await db().execute(sql`select 1`))
+        const results: string[] = []
+        await db().transaction(async (inner) => {
+          await add('kept', inner)
+          await beside().catch((error: { cause?: { code?: string } }) => results.push(error.cause?.code ?? ''))
+          await db().transaction(async (deeper) => add('deeper', deeper))
+        })
+        await add('after')
+        return results
+      })
+    })
+    expect((await call(app, '/bound', 'POST')).json()).toEqual(['TENANCY_ERR_POOL_TIMEOUT'])
+    expect((await namesIn(app)).toSorted()).toEqual(['after', 'deeper', 'kept'])
+    await allIdle(app)
+  })
+
+  it('gives no turn to who comes after one that did not want to wait', async () => {
+    const app = await shop(database, { databasePoolSize: 2, databasePoolTimeout: 1 }, (app) => {
+      app.post('/queue', TRANSACTION, async () => {
+        const outer = db()
+        const results = await Promise.allSettled([
+          outer.transaction(async (inner) => {
+            await add('undone', inner)
+            await sleep(1500)
+            throw new Error('no')
+          }),
+          outer.transaction((inner) => add('late', inner)),
+          sleep(700).then(() => outer.transaction((inner) => add('told', inner))),
+        ])
+        return results.map(({ status }) => status)
+      })
+    })
+    expect((await call(app, '/queue', 'POST')).json()).toEqual(['rejected', 'rejected', 'fulfilled'])
+    expect(await namesIn(app)).toEqual(['told'])
     await allIdle(app)
   })
 

@@ -15,9 +15,10 @@ import { TenantTransaction, type TransactionMembers } from './mssql-tenant-trans
  * One transaction for several statements of a request. It takes a connection at the first statement; a
  * `db.transaction()` on it becomes a savepoint.
  */
-export function lazyTransaction(pool: Pool, session: TenantSession): LazyTransaction {
+export function lazyTransaction(pool: Pool, session: TenantSession, timeoutMs: number): LazyTransaction {
   const shared = createSharedTransaction<TenantTransaction>({
     depth: openTransactions,
+    timeoutMs,
     async begin() {
       const transaction = new TenantTransaction(pool, session)
       await transaction.begin()
@@ -89,6 +90,7 @@ function nestedTransaction(nest: () => Promise<Nesting<TenantTransaction>>): Tra
         entered.over()
         throw error
       }
+      entered.begun()
       nesting = entered
     },
     async commit() {

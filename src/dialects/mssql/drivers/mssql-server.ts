@@ -124,7 +124,8 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
 
   const confined = {
     client: (scope: Scope, guard: Guard) => tenantPool(parts().serving, session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().serving, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) =>
+      lazyTransaction(parts().serving, session(scope, guard), options.poolTimeout * 1000),
   }
 
   return Object.freeze({

@@ -14,9 +14,10 @@ type Query = (config: string | MysqlQueryConfig, values?: readonly unknown[]) =>
  * One transaction for several statements of a request. It takes a connection at the first statement; a
  * `db.transaction()` on it becomes a savepoint.
  */
-export function lazyTransaction(pool: Pool, session: TenantSession): LazyTransaction {
+export function lazyTransaction(pool: Pool, session: TenantSession, timeoutMs: number): LazyTransaction {
   const transaction = createSharedTransaction<TenantConnection>({
     depth: openTransactions,
+    timeoutMs,
     async begin() {
       const connection = await connectTenant(pool, session)
       await connection.query('begin')
@@ -46,7 +47,7 @@ export function lazyTransaction(pool: Pool, session: TenantSession): LazyTransac
 }
 
 /** The transaction's connection for one nested transaction: its BEGIN, COMMIT and ROLLBACK speak of a savepoint. */
-function savepointConnection({ connection, savepoint, over }: Nesting<TenantConnection>): object {
+function savepointConnection({ connection, savepoint, begun, over }: Nesting<TenantConnection>): object {
   let open = false
   let released = false
   const end = (text: string) => {
@@ -65,6 +66,7 @@ function savepointConnection({ connection, savepoint, over }: Nesting<TenantConn
       if (takesOptions) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction takes no options'])
       const result = await connection.query(`savepoint ${savepoint}`)
       open = true
+      begun()
       return result
     } catch (error) {
       // Drizzle keeps a connection whose BEGIN failed, and who comes next would wait for it.

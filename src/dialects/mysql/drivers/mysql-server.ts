@@ -94,7 +94,8 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
 
   const confined = {
     client: (scope: Scope, guard: Guard) => tenantPool(parts().serving, session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(parts().serving, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) =>
+      lazyTransaction(parts().serving, session(scope, guard), options.poolTimeout * 1000),
   }
 
   return Object.freeze({

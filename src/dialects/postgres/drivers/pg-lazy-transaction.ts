@@ -14,9 +14,10 @@ type Query = (config: string | PgQueryConfig, values?: readonly unknown[]) => Pr
  * One transaction for several statements of a request. It takes a connection at the first statement; a
  * `db.transaction()` on it becomes a savepoint.
  */
-export function lazyTransaction(source: ConnectionSource, session: TenantSession): LazyTransaction {
+export function lazyTransaction(source: ConnectionSource, session: TenantSession, timeoutMs: number): LazyTransaction {
   const transaction = createSharedTransaction<TenantClient>({
     depth: openTransactions,
+    timeoutMs,
     async begin() {
       const client = await connectTenant(source, session)
       await client.query('begin')
@@ -45,7 +46,7 @@ export function lazyTransaction(source: ConnectionSource, session: TenantSession
 }
 
 /** The transaction's connection for one nested transaction: its BEGIN, COMMIT and ROLLBACK speak of a savepoint. */
-function savepointClient({ connection: client, savepoint, over }: Nesting<TenantClient>): object {
+function savepointClient({ connection: client, savepoint, begun, over }: Nesting<TenantClient>): object {
   let open = false
   let released = false
   const end = (text: string) => {
@@ -64,6 +65,7 @@ function savepointClient({ connection: client, savepoint, over }: Nesting<Tenant
       if (options !== '') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a nested transaction takes no options'])
       const result = await client.query(`savepoint ${savepoint}`)
       open = true
+      begun()
       return result
     } catch (error) {
       // Drizzle keeps a client whose BEGIN failed, and who comes next would wait for it.

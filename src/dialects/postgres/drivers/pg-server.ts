@@ -149,7 +149,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
 
   const confined = {
     client: (scope: Scope, guard: Guard) => tenantPool(sourceOf(scope), session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(sourceOf(scope), session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) =>
+      lazyTransaction(sourceOf(scope), session(scope, guard), options.poolTimeout * 1000),
   }
 
   return Object.freeze({

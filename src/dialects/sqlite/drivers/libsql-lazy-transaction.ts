@@ -10,9 +10,10 @@ import type { LibsqlResult } from './libsql-types.ts'
  * One transaction for several statements of a request. It takes the writer at the first statement; a `db.transaction()`
  * on it becomes a savepoint.
  */
-export function lazyTransaction(session: LibsqlSession): LazyTransaction {
+export function lazyTransaction(session: LibsqlSession, timeoutMs: number): LazyTransaction {
   const shared = createSharedTransaction<OpenTransaction>({
     depth: openTransactions,
+    timeoutMs,
     begin: () => beginTransaction(session, 'request'),
     end: (transaction, how) => transaction[how](),
   })
@@ -32,10 +33,11 @@ export function lazyTransaction(session: LibsqlSession): LazyTransaction {
 /** A nested transaction: its COMMIT and ROLLBACK speak of a savepoint. */
 async function savepoint(
   session: LibsqlSession,
-  { connection: outer, savepoint: name, over }: Nesting<OpenTransaction>,
+  { connection: outer, savepoint: name, begun, over }: Nesting<OpenTransaction>,
 ): Promise<object> {
   try {
     await outer.control(`savepoint ${name}`)
+    begun()
   } catch (error) {
     over()
     throw error

@@ -108,7 +108,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
   })
   const confined = {
     client: (scope: Scope, guard: Guard) => tenantClient(session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(session(scope, guard), options.poolTimeout * 1000),
   }
 
   return Object.freeze({
