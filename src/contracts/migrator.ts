@@ -45,13 +45,8 @@ export interface DdlTemplate {
 export interface NamespaceSession {
   /** True where a failure undoes everything of this session; false where each statement is final once it ran. */
   readonly transactional: boolean
-  /**
-   * Before `ensure()`: makes what exists under this name the namespace, with nobody's rights in it but the owner's; those of the serving
-   * role, and the proof that nobody else has any, come with `seal()`. Absent where that cannot be done.
-   * @returns the hashes in Drizzle's own journal, which is taken out; undefined where there is none; `before` when it was done before
-   * @throws TENANCY_ERR_ADOPTION_REFUSED
-   */
-  adopt?(name: string): Promise<readonly string[] | 'before' | undefined>
+  /** Makes what exists the namespace. Absent where that cannot be done. */
+  readonly adoption?: AdoptionSession
   /**
    * Makes the namespace with the grants of the serving role, or finds it made earlier for this same tenant.
    * @returns true when it was made now
@@ -66,6 +61,31 @@ export interface NamespaceSession {
   record(migration: Migration, done?: number): Promise<void>
   /** After the migrations: makes what they left true for the strategy, such as a policy on every table. Idempotent. */
   seal(): Promise<void>
+}
+
+/**
+ * How what exists becomes a namespace, in steps that the namespace itself remembers: whoever comes after a crash, knowing or not what was
+ * begun, finds it there. Until the last of them `ensure()` refuses the namespace to all others.
+ */
+export interface AdoptionSession {
+  /** Before there is a tenant: makes the namespace, empty, as the place of what is to come. */
+  announce(): Promise<void>
+  /**
+   * Before `ensure()`: makes what exists under this name the namespace, with nobody's rights in it but the owner's; those of the serving
+   * role, and the proof that nobody else has any, come with `seal()`.
+   * @returns the hashes in Drizzle's own journal, which is taken out; undefined where there is none; `before` when it was done before
+   * @throws TENANCY_ERR_ADOPTION_REFUSED; TENANCY_ERR_TENANT_NOT_FOUND when it was given up, or never announced
+   */
+  adopt(name: string): Promise<readonly string[] | 'before' | undefined>
+  /** Once what was adopted is known to be apart: it is a namespace like any other. */
+  accept(): Promise<void>
+  /**
+   * From here on nobody can adopt for this tenant, which may be forgotten. Idempotent.
+   * @returns false when nobody was going to, or somebody has: then the tenant must not be forgotten
+   */
+  giveUp(): Promise<boolean>
+  /** Removes the place of what was given up, once the tenant is forgotten. Idempotent. */
+  clear(): Promise<void>
 }
 
 /** Thrown by a DDL rewriter for what it does not understand or must not let through; the runner adds file and position. */

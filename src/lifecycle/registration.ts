@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { DatabaseServer } from '../contracts/dialect.ts'
 import type { IsolationStrategy } from '../contracts/isolation.ts'
-import type { Adoption, Migration } from '../contracts/migrator.ts'
+import type { Adoption, AdoptionSession, Migration } from '../contracts/migrator.ts'
 import type { TenantStore } from '../contracts/store.ts'
-import type { StrategyName, Tenant } from '../contracts/tenant.ts'
+import type { NewTenant, StrategyName, Tenant } from '../contracts/tenant.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 import { migrateNamespace } from '../migrations/runner.ts'
 import { checkMetadata } from '../tenants/tenant-input.ts'
@@ -58,6 +58,9 @@ export interface RegistrationOptions {
   readonly initialStatus: 'active' | 'suspended'
 }
 
+/** What has a scope. */
+type Made = Pick<Tenant, 'id' | 'placement'>
+
 /** How tenants come into being. */
 export interface RegistrationService {
   /**
@@ -65,8 +68,8 @@ export interface RegistrationService {
    * then the configured status. A failure leaves nothing behind.
    *
    * With `adopt`, a failure leaves what exists as it was. Once it is adopted `verify()` must find it apart before it is served; until
-   * then the tenant stays `provisioning`, and `ensure()` with the same `adopt` goes on. So it does after a 503, when nobody
-   * knows whether the transaction was committed.
+   * then the tenant stays `provisioning`, `ensure()` with the same `adopt` goes on, and without it throws
+   * TENANCY_ERR_ADOPTION_REFUSED. So it is after a 503, when nobody knows whether the transaction was committed.
    */
   register(registration: Registration): Promise<Tenant>
   /** The tenant, made if it does not exist, finished if a crash left it half-made, and migrated. */
@@ -85,41 +88,45 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
     const id = randomUUID()
     const placement = strategy.place({ id, identifier, metadata, strategy: asked, server, rowKey })
     assertAdoptable(options, placement.strategy, adopt)
-    const tenant = await store.insert({
-      id,
-      identifier,
-      name,
-      metadata,
-      status: 'provisioning',
-      placement,
+    const draft: NewTenant = { id, identifier, name, metadata, status: 'provisioning', placement }
+    if (adopt !== undefined) await adopting(options, draft, ({ announce }) => announce())
+    const tenant = await store.insert(draft).catch(async (error: unknown) => {
+      // Where nobody knows whether there is a row, its place stays too.
+      if (adopt !== undefined && !isUnavailable(error)) await abandon(options, draft, adopt)
+      throw error
     })
     try {
       await provision(options, tenant, adopt)
     } catch (error) {
-      // Rows may be in what was adopted: while nobody knows whether it was, the tenant is not forgotten.
-      if (adopt === undefined || !isTenancyError(error) || error.statusCode !== 503) {
-        await abandon(options, tenant)
-      }
+      // Nobody knows then whether it was adopted, and `ensure()` goes on.
+      if (adopt === undefined || !isUnavailable(error)) await abandon(options, tenant, adopt)
       throw isTenancyError(error) ? error : tenancyError('TENANCY_ERR_PROVISION_FAILED', [], error)
     }
     return publish(options, tenant, adopt)
   }
 
-  const ensure = async (registration: Registration): Promise<Tenant> => {
+  const ensure = async (registration: Registration, attempts = 3): Promise<Tenant> => {
     checkRegistration(registration)
-    const found = await store.getByIdentifier(registration.identifier)
-    if (found !== undefined) return finish(options, withRowKey(found, registration), registration.adopt)
+    const { identifier, adopt } = registration
+    const found = await store.getByIdentifier(identifier)
     try {
-      return await register(registration)
+      if (found === undefined) return await register(registration)
+      return await finish(options, withRowKey(found, registration), adopt)
     } catch (error) {
-      if (!isTenancyError(error, 'TENANCY_ERR_TENANT_EXISTS')) throw error
-      const winner = await store.getByIdentifier(registration.identifier)
-      if (winner === undefined) throw error
-      return finish(options, withRowKey(winner, registration), registration.adopt)
+      if (found === undefined) {
+        if (!isTenancyError(error, 'TENANCY_ERR_TENANT_EXISTS')) throw error
+        if (attempts === 1 || (await store.getByIdentifier(identifier)) === undefined) throw error
+        return ensure(registration, attempts - 1)
+      }
+      if (adopt === undefined || !isTenancyError(error, 'TENANCY_ERR_TENANT_NOT_FOUND')) throw error
+      // Whoever began it has given it up, and may have died before he forgot the tenant.
+      await abandon(options, found, adopt)
+      if (attempts > 1) return ensure(registration, attempts - 1)
+      throw tenancyError('TENANCY_ERR_ADOPTION_REFUSED', [adopt.namespace, 'the tenant is being made without `adopt`'])
     }
   }
 
-  return Object.freeze({ register, ensure })
+  return Object.freeze({ register, ensure: (registration: Registration) => ensure(registration) })
 }
 
 /** @throws TENANCY_ERR_TENANT_INVALID for a field that is none, or of another type */
@@ -177,7 +184,10 @@ async function finish(options: RegistrationOptions, tenant: Tenant, adopt: Adopt
 /** Gives a tenant that is complete its first status. Whoever else was finishing it may have come first, and gone on. */
 async function publish(options: RegistrationOptions, tenant: Tenant, adopt: Adoption | undefined): Promise<Tenant> {
   const { store, initialStatus } = options
-  if (adopt !== undefined) await assertApart(options, tenant, adopt)
+  if (adopt !== undefined) {
+    await assertApart(options, tenant, adopt)
+    await adopting(options, tenant, ({ accept }) => accept())
+  }
   try {
     return await store.setStatus(tenant.id, initialStatus, 'provisioning')
   } catch (error) {
@@ -189,12 +199,33 @@ async function publish(options: RegistrationOptions, tenant: Tenant, adopt: Adop
 
 /**
  * Forgets a tenant that could not be made, unless somebody else has finished it. First its row, after which nobody can: what he
- * may have claimed for it by then goes with it, and would keep its row key from everybody for ever.
+ * may have claimed for it by then goes with it, and would keep its row key from everybody for ever. With `adopt` rows may be in
+ * there: it is forgotten only once nobody can adopt for it any more, and its place goes last, to tell who comes if we do not get there.
  */
-async function abandon({ store, server, strategy }: RegistrationOptions, tenant: Tenant): Promise<void> {
-  const gone = await store.discard(tenant.id).catch(() => false)
-  // What stopped the registration says more than this could.
-  if (gone) await server.release?.(strategy.scope(tenant)).catch(() => {})
+async function abandon(options: RegistrationOptions, tenant: Made, adopt: Adoption | undefined): Promise<void> {
+  const { store, server, strategy } = options
+  // What stopped the registration says more than all this could.
+  try {
+    if (adopt === undefined) {
+      if (await store.discard(tenant.id)) await server.release?.(strategy.scope(tenant))
+    } else if (await adopting(options, tenant, ({ giveUp }) => giveUp())) {
+      await store.discard(tenant.id)
+      await adopting(options, tenant, ({ clear }) => clear())
+    }
+  } catch {}
+}
+
+/** One step of an adoption, in a transaction of its own. */
+function adopting<T>(
+  { server, strategy }: RegistrationOptions,
+  tenant: Made,
+  step: (adoption: AdoptionSession) => Promise<T>,
+): Promise<T | undefined> {
+  return server.inNamespace(strategy.scope(tenant), async ({ adoption }) => adoption && step(adoption))
+}
+
+function isUnavailable(error: unknown): boolean {
+  return isTenancyError(error) && error.statusCode === 503
 }
 
 /**

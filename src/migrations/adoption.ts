@@ -6,7 +6,7 @@ import { quoteReceived } from '../util/identifier.ts'
 /**
  * Makes what exists the namespace of a session.
  * @returns the migrations that are in it already, to be written into its ledger
- * @throws TENANCY_ERR_ADOPTION_REFUSED
+ * @throws TENANCY_ERR_ADOPTION_REFUSED, TENANCY_ERR_TENANT_NOT_FOUND when its registration was given up
  */
 export async function adoptNamespace(
   session: NamespaceSession,
@@ -14,8 +14,8 @@ export async function adoptNamespace(
   migrations: readonly Migration[],
 ): Promise<readonly Migration[]> {
   const refuse = (reason: string) => tenancyError('TENANCY_ERR_ADOPTION_REFUSED', [adoption.namespace, reason])
-  if (session.adopt === undefined) throw refuse('what exists cannot be adopted in this database')
-  const journal = await session.adopt(adoption.namespace)
+  if (session.adoption === undefined) throw refuse('what exists cannot be adopted in this database')
+  const journal = await session.adoption.adopt(adoption.namespace)
   if (journal === 'before') return []
   if (journal === undefined) return upTo(adoption.baseline, migrations, refuse)
   if (adoption.baseline !== undefined) throw refuse("Drizzle's journal is in it; leave `baseline` out")

@@ -14,6 +14,7 @@ import { type PlainDb, tenantApp } from '../support/app.ts'
 import { asSuperuser, baselineDatabase, testServer } from '../support/database.ts'
 import { codeBlocks } from '../docs/code-blocks.ts'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
+import type { TenantStore } from '../../src/contracts/store.ts'
 import { tenancyError } from '../../src/errors.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { createRegistration } from '../../src/lifecycle/registration.ts'
@@ -358,55 +359,127 @@ for (const version of ['15', '18'] as const) {
       })
       expect((await app.tenancy.get('doubtful'))?.status).toBe('provisioning')
       expect(await codeOf(() => namesIn(app, 'doubtful'))).not.toBe('it did not fail')
+      for (let i = 0; i < 2; i++)
+        expect(await codeOf(() => app.tenancy.ensure({ identifier: 'doubtful' }))).toBe(REFUSED)
+      expect(await codeOf(() => app.tenancy.ensure(wish))).toBe(REFUSED)
+      expect(await codeOf(() => app.tenancy.ensure({ identifier: 'doubtful' }))).toBe(REFUSED)
+      expect((await app.tenancy.get('doubtful'))?.status).toBe('provisioning')
       await asRoot(`alter role ${database.appRole} nobypassrls`)
       expect((await app.tenancy.ensure(wish)).status).toBe('active')
       expect(await namesIn(app, 'doubtful')).toEqual(['of doubtful'])
     })
 
-    it('forgets no tenant while nobody knows whether its schema was adopted', async () => {
+    /** Several processes over one registry. */
+    const processes = async () => {
       const server = testServer(database)
       await server.open()
       onTestFinished(() => server.close())
       const store = createDrizzlePostgresTenantStore({ admin: server.admin, drizzle: server.drizzle })
       await store.initialize()
-      const service = (on: DatabaseServer) =>
+      const service = (change: Partial<DatabaseServer> = {}, stored: Partial<TenantStore> = {}) =>
         createRegistration({
-          store,
+          store: { ...store, ...stored },
           strategy: namespaceStrategy('schema'),
-          server: on,
+          server: { ...server, ...change },
           migrations: [],
           reserved: new Set(),
           metadata: { check() {} },
           initialStatus: 'active',
         })
-      const away = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
-      /** The connection is lost at COMMIT: before the server has it, or before we have its answer. */
-      const lost: Readonly<Record<string, DatabaseServer>> = {
-        undone: {
-          ...server,
-          inNamespace: (scope, work) =>
-            server.inNamespace(scope, async (session) => {
-              await work(session)
-              throw away()
-            }),
-        },
-        done: {
-          ...server,
-          async inNamespace(scope, work) {
-            await server.inNamespace(scope, work)
-            throw away()
-          },
+      return { server, store, service }
+    }
+    const made = async () => (await rows(`select 1 from pg_namespace where nspname ~ '^t[0-9a-z]{25}$'`)).length
+    const away = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
+    /** The connection is lost at the COMMIT of one step: before the server has it, or before we have its answer. */
+    const losing = (server: DatabaseServer, step: number, what: 'undone' | 'done'): Partial<DatabaseServer> => {
+      let steps = 0
+      return {
+        async inNamespace(scope, work) {
+          if (++steps !== step) return server.inNamespace(scope, work)
+          await server.inNamespace(scope, async (session) => {
+            await work(session)
+            if (what === 'undone') throw away()
+          })
+          throw away()
         },
       }
-      for (const [what, broken] of Object.entries(lost)) {
-        const wish = { identifier: `lost-${what}`, adopt: { namespace: `lost_${what}` } }
+    }
+    const steps = { 'the announcement': 1, 'the adoption': 2, 'the end': 3 } as const
+
+    it.each((['undone', 'done'] as const).flatMap((what) => Object.keys(steps).map((step) => [step, what] as const)))(
+      'goes on after %s was %s while nobody knows it, and nobody else makes something else of the tenant',
+      async (step, what) => {
+        const { server, store, service } = await processes()
+        const number = steps[step as keyof typeof steps]
+        const wish = { identifier: `lost-${what}-${number}`, adopt: { namespace: `lost_${what}_${number}` } }
         await old(wish.adopt.namespace)
-        expect(await codeOf(() => service(broken).register(wish)), what).toBe('TENANCY_ERR_DATABASE_UNAVAILABLE')
-        expect((await store.getByIdentifier(wish.identifier))?.status).toBe('provisioning')
-        const { status, placement } = await service(server).ensure(wish)
+        expect(await codeOf(() => service(losing(server, number, what)).register(wish))).toBe(
+          'TENANCY_ERR_DATABASE_UNAVAILABLE',
+        )
+        const left = await store.getByIdentifier(wish.identifier)
+        expect(left?.status).toBe(number === 1 ? undefined : 'provisioning')
+        if (number === 2) {
+          // What an older server.ts says.
+          expect(await codeOf(() => service().ensure({ identifier: wish.identifier }))).toBe(REFUSED)
+          expect((await store.getByIdentifier(wish.identifier))?.status).toBe('provisioning')
+        }
+        const { status, placement } = await service().ensure(wish)
         expect(status).toBe('active')
-        expect(await rows(`select name from "${placement.namespace}".items`)).toEqual([{ name: `of lost_${what}` }])
+        expect(await rows(`select name from "${placement.namespace}".items`)).toEqual([
+          { name: `of ${wish.adopt.namespace}` },
+        ])
+        expect((await service().ensure({ identifier: wish.identifier })).id).toBe((await service().ensure(wish)).id)
+      },
+    )
+
+    it('a registration that fails leaves no tenant without its rows to who waits for it', async () => {
+      const bad = await started(await migrationsOf(itemsMigration, ['select pg_sleep(1)', 'select 1/0']))
+      const good = await started(await migrationsOf(itemsMigration))
+      await old('contested')
+      const wish = { identifier: 'contested', adopt: { namespace: 'contested', baseline } }
+      const before = await made()
+      const first = codeOf(() => bad.tenancy.register(wish))
+      while ((await good.tenancy.get('contested')) === undefined) await new Promise(setImmediate)
+      const second = good.tenancy.ensure(wish)
+      expect(await first).toBe('TENANCY_ERR_MIGRATION_FAILED')
+      expect((await second).status).toBe('active')
+      expect(await namesIn(good, 'contested')).toEqual(['of contested'])
+      expect(await made()).toBe(before + 1)
+    })
+
+    it('a tenant that was given up and not forgotten is made anew with `adopt`, and not without', async () => {
+      const { store, service } = await processes()
+      await old('halfway')
+      const wish = { identifier: 'halfway', adopt: { namespace: 'halfway' } }
+      const before = await made()
+      const dying = service({}, { discard: () => Promise.reject(away()) })
+      expect(await codeOf(() => dying.register({ ...wish, adopt: { namespace: 'halfway', baseline } }))).toBe(REFUSED)
+      const left = await store.getByIdentifier('halfway')
+      expect(left?.status).toBe('provisioning')
+      expect(await codeOf(() => service().ensure({ identifier: 'halfway' }))).toBe(REFUSED)
+      const tenant = await service().ensure(wish)
+      expect(tenant.id).not.toBe(left?.id)
+      expect(await rows(`select name from "${tenant.placement.namespace}".items`)).toEqual([{ name: 'of halfway' }])
+      expect(await made()).toBe(before + 1)
+      // A tenant that is there, or being made without, is not taken over, and nothing stays behind.
+      await old('too_late')
+      const late = { namespace: 'too_late' }
+      expect(await codeOf(() => service().register({ identifier: 'halfway', adopt: late }))).toBe(
+        'TENANCY_ERR_TENANT_EXISTS',
+      )
+      const never = {
+        async inNamespace(): Promise<never> {
+          throw away()
+        },
       }
+      expect(
+        await codeOf(() => service(never, { discard: () => Promise.reject(away()) }).register({ identifier: 'begun' })),
+      ).toBe('TENANCY_ERR_DATABASE_UNAVAILABLE')
+      expect(await codeOf(() => service().ensure({ identifier: 'begun', adopt: late }))).toBe(REFUSED)
+      expect((await store.getByIdentifier('begun'))?.status).toBe('provisioning')
+      expect(await rows('select name from too_late.items')).toEqual([{ name: 'of too_late' }])
+      expect(await made()).toBe(before + 1)
+      expect((await service().ensure({ identifier: 'begun' })).status).toBe('active')
     })
 
     it('refuses what is no wish to adopt, and strategies that have nothing to adopt', async () => {

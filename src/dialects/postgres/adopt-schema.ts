@@ -1,13 +1,13 @@
 import type { AdminConnection } from '../../contracts/dialect.ts'
 import type { Scope } from '../../contracts/isolation.ts'
-import type { NamespaceSession } from '../../contracts/migrator.ts'
 import { tenancyError } from '../../errors.ts'
 import { refusedDefinition } from './adopted-definitions.ts'
 import { strangerLeaningOn } from './destroy-namespace.ts'
-import { type Layout, layoutOf } from './layout.ts'
-import { ledgerOf, markOf, type NamespaceRights, openNamespaceSession, schemaMark } from './namespace-session.ts'
+import type { Layout } from './layout.ts'
+import { ledgerOf, markOf, type NamespaceRights, schemaMark } from './namespace-session.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 import { createDdlParser } from './rewrite-ddl.ts'
+import { adoptionMarks } from './tenant-mark.ts'
 import { placeFaults, rightsFaults, tieFaults } from './verify/namespace-faults.ts'
 
 type Query = AdminConnection['query']
@@ -22,7 +22,7 @@ export interface AdoptionRights extends NamespaceRights {
 }
 
 /** A schema that is to become that of a scope. */
-interface Adopted {
+export interface Adopted {
   readonly scope: Scope
   readonly layout: Layout
   readonly rights: AdoptionRights
@@ -30,34 +30,11 @@ interface Adopted {
   readonly from: string
 }
 
-/** A {@link NamespaceSession} in an admin transaction that can take over a schema that exists. */
-export async function openAdoptingSession(
-  query: Query,
-  scope: Scope,
-  rights: AdoptionRights,
-): Promise<NamespaceSession> {
-  const session = await openNamespaceSession(query, scope, rights)
-  if (scope.strategy !== 'schema') return session
-  const layout = layoutOf(scope, rights.shared)
-  let adopted: Adopted | undefined
-  return Object.freeze({
-    ...session,
-    async adopt(from: string) {
-      adopted = { scope, layout, rights, from }
-      return adoptSchema(query, adopted)
-    },
-    async seal() {
-      await session.seal()
-      if (adopted !== undefined) await assertApart(query, adopted)
-    },
-  } satisfies NamespaceSession)
-}
-
 /**
- * Makes the schema `from` that of a scope: under its generated name, with its mark, and with nobody's rights but the owner's. Other
- * rights come with the seal. All in the transaction of who calls.
+ * Makes the schema `from` that of a scope: under its generated name, in place of the empty one that was announced, with the tenant's mark, and
+ * with nobody's rights but the owner's. Other rights come with the seal. All in the transaction of who calls.
  */
-async function adoptSchema(
+export async function adoptSchema(
   query: Query,
   { scope, layout, rights, from }: Adopted,
 ): Promise<readonly string[] | 'before' | undefined> {
@@ -68,9 +45,13 @@ async function adoptSchema(
   // Of two who want it one comes first, and the other finds it gone.
   await query('select pg_advisory_xact_lock(hashtextextended($1::text, 0))', [`fastify-tenancy:${from}`])
   const [mark, own] = [await markOf(query, from), await markOf(query, layout.schema)]
-  if (own !== undefined) {
-    if (mark === undefined && own === schemaMark(scope, layout)) return 'before'
-    throw refuse('the tenant has a schema already')
+  const { announced, adopted, givenUp } = adoptionMarks(scope)
+  if (own === undefined || own === givenUp) throw tenancyError('TENANCY_ERR_TENANT_NOT_FOUND')
+  if (own !== announced) {
+    if (mark !== undefined || (own !== adopted && own !== schemaMark(scope, layout))) {
+      throw refuse('the tenant has a schema already')
+    }
+    return 'before'
   }
   if (mark === undefined) throw refuse('there is no such schema')
   if (mark?.startsWith('fastify-tenancy ') === true) throw refuse('it is marked as made by fastify-tenancy')
@@ -82,8 +63,9 @@ async function adoptSchema(
   if (stranger !== undefined) throw refuse(`${stranger} depends on an object of it`)
   await takeRights(query, from)
   const schema = quoteIdentifier(layout.schema)
+  await query(`drop schema ${schema}`)
   await query(`alter schema ${quoteIdentifier(from)} rename to ${schema}`)
-  await query(`comment on schema ${schema} is ${quoteLiteral(schemaMark(scope, layout))}`)
+  await markSchema(query, layout, schemaMark(scope, layout))
   await unpinRoutines(query, layout.schema)
   const parse = createDdlParser(rights.shared, rights.sharedTables)
   const definition = await refusedDefinition(query, layout.schema, (text) => parse(text).render(scope))
@@ -92,7 +74,7 @@ async function adoptSchema(
 }
 
 /** Sees that an adopted schema, once it is sealed, is apart from all others, as one that was made would be. */
-async function assertApart(query: Query, { scope, layout, rights, from }: Adopted): Promise<void> {
+export async function assertApart(query: Query, { scope, layout, rights, from }: Adopted): Promise<void> {
   const { servingRole, shared } = rights
   const faults = [
     ...Object.values(await placeFaults(query, scope, layout)).flat(),
@@ -106,7 +88,12 @@ async function assertApart(query: Query, { scope, layout, rights, from }: Adopte
   if (faults[0] !== undefined) throw refused(from, faults[0])
 }
 
-function refused(from: string, reason: string) {
+/** Says what the schema of a layout is. */
+export async function markSchema(query: Query, { schema }: Layout, mark: string): Promise<void> {
+  await query(`comment on schema ${quoteIdentifier(schema)} is ${quoteLiteral(mark)}`)
+}
+
+export function refused(from: string, reason: string) {
   return tenancyError('TENANCY_ERR_ADOPTION_REFUSED', [from, reason])
 }
 

@@ -2,7 +2,7 @@ import type { AdminConnection } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
 import type { Layout } from '../layout.ts'
 import { ledgerOf, ledgerSequence, markOf, schemaMark } from '../namespace-session.ts'
-import { tenantMark } from '../tenant-mark.ts'
+import { adoptionMarks, tenantMark } from '../tenant-mark.ts'
 import { SHARED_MARK } from '../shared/misuse.ts'
 
 type Query = AdminConnection['query']
@@ -16,7 +16,7 @@ export async function placeFaults(query: Query, scope: Scope, layout: Layout): P
   const place =
     mark === undefined
       ? [`the schema ${layout.schema} does not exist`]
-      : mark === schemaMark(scope, layout)
+      : mark === schemaMark(scope, layout) || mark === adoptionMarks(scope).adopted
         ? []
         : [`the schema ${layout.schema} is not marked as made for ${layout.own ? 'this tenant' : 'tenants'}`]
   return { namespace: place, ledger: place.length > 0 ? [] : await ledgerFaults(query, scope, layout) }
