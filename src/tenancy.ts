@@ -211,7 +211,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     ? createChangeFeed({ store, cache, channel, warn: (sentence) => log.warn(sentence) })
     : undefined
   /** Versions of another registry mean nothing: what is held, or refused, of a tenant is asked for anew. */
-  const review = async (ids = new Set([...revocations.doubt(), ...handles.keys()])): Promise<void> => {
+  const review = async (ids = revocations.doubt()): Promise<void> => {
     if (closed) return
     const found = await store.refresh([...ids]).catch(() => undefined)
     if (found === undefined) {

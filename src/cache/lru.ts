@@ -32,7 +32,6 @@ export function createLru<V extends object | string | number | boolean>({ max, o
     set: (key: string, value: V) => void entries.set(key, value),
     delete: (key: string) => void entries.delete(key),
     values: () => entries.values(),
-    keys: () => entries.keys(),
     get size() {
       return entries.size
     },

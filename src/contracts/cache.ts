@@ -55,6 +55,5 @@ export interface Lru<V> {
   set(key: string, value: V): void
   delete(key: string): void
   values(): Iterable<V>
-  keys(): Iterable<string>
   readonly size: number
 }

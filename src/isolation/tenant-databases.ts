@@ -23,8 +23,8 @@ export interface TenantDatabasesOptions {
   readonly factory: DrizzleFactory
   /** Databases by tenant id; one that is dropped is built again. */
   readonly handles: Lru<object>
-  /** Ids of the tenants that are no longer served. */
-  readonly revoked: { has(id: string): boolean }
+  /** Ids of the tenants that are no longer served; told of whom a database is in use while `holder` lives. */
+  readonly revoked: { has(id: string): boolean; hold(id: string, holder: object): void }
 }
 
 /** One transaction for a request, and its database. */
@@ -65,6 +65,12 @@ export function createTenantDatabases({
     if (revoked.has(id)) throw tenancyError('TENANCY_ERR_TENANT_REVOKED')
     if (moment !== 'send') assertNotForeign(id)
   }
+  /** Whoever can run a statement has it, so it lives as long as the database, or a part of it, is held. */
+  const heldGuardOf = (id: string) => {
+    const guard = guardOf(id)
+    revoked.hold(id, guard)
+    return guard
+  }
   const build = (client: object, tenant: Tenant | null): object => {
     // Of this call only: another tenant's view would be as bad as none.
     const cacheViews = new WeakSet<object>()
@@ -80,13 +86,13 @@ export function createTenantDatabases({
     of(tenant: Tenant) {
       const known = handles.get(tenant.id)
       if (known !== undefined) return known
-      const database = build(server.client(strategy.scope(tenant), guardOf(tenant.id)), tenant)
+      const database = build(server.client(strategy.scope(tenant), heldGuardOf(tenant.id)), tenant)
       handles.set(tenant.id, database)
       return database
     },
 
     transactionOf(tenant: Tenant) {
-      const transaction = server.lazyTransaction(strategy.scope(tenant), guardOf(tenant.id))
+      const transaction = server.lazyTransaction(strategy.scope(tenant), heldGuardOf(tenant.id))
       return Object.freeze({
         database: build(transaction.client, tenant),
         commit: transaction.commit,

@@ -10,6 +10,7 @@ import type { Tenant } from '../../src/contracts/tenant.ts'
 import { findTenancyError } from '../../src/errors.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { createTenantDatabases, type DrizzleFactory } from '../../src/isolation/tenant-databases.ts'
+import { createRevocations, type Revocations } from '../../src/tenants/revocations.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { baselineDatabase, open, testServer } from '../support/database.ts'
@@ -54,7 +55,7 @@ describeWith(['postgres15'], "Drizzle's query cache", ({ postgres15 }) => {
   let a: Tenant
   let b: Tenant
   let cache: MemoryCache
-  const revoked = new Set<string>()
+  let revoked: Revocations
 
   beforeAll(async () => {
     database = await baselineDatabase(postgres15.url)
@@ -68,7 +69,7 @@ describeWith(['postgres15'], "Drizzle's query cache", ({ postgres15 }) => {
     await database?.drop()
   })
   beforeEach(() => {
-    revoked.clear()
+    revoked = createRevocations()
     cache = new MemoryCache()
   })
 
@@ -128,7 +129,7 @@ describeWith(['postgres15'], "Drizzle's query cache", ({ postgres15 }) => {
     await read(databases.of(a))
     const context = new TenancyContext({ databaseOf: databases.of, run: () => Promise.reject(new TypeError()) }, b)
     expect(await codeOf(runInContext(context, () => read(databases.of(a))))).toBe('TENANCY_ERR_TENANT_MISMATCH')
-    revoked.add(a.id)
+    revoked.revoke(a.id)
     expect(await codeOf(read(databases.of(a)))).toBe('TENANCY_ERR_TENANT_REVOKED')
   })
 

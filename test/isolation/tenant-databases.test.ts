@@ -15,6 +15,7 @@ import {
   type DrizzleFactory,
   type TenantDatabases,
 } from '../../src/isolation/tenant-databases.ts'
+import { createRevocations, type Revocations } from '../../src/tenants/revocations.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { baselineDatabase, testServer } from '../support/database.ts'
@@ -92,7 +93,7 @@ describeWith(['postgres15'], 'tenant databases', ({ postgres15 }) => {
   })
 
   describe.each(versions)('with drizzle-orm $version', ({ version, make, positional }) => {
-    const revoked = new Set<string>()
+    let revoked: Revocations
     let calls: { client: object; tenant: Tenant | null }[]
     let databases: TenantDatabases
 
@@ -110,7 +111,7 @@ describeWith(['postgres15'], 'tenant databases', ({ postgres15 }) => {
     const here = () => currentDatabase() as Db
 
     beforeEach(() => {
-      revoked.clear()
+      revoked = createRevocations()
       calls = []
       databases = withFactory((client, { tenant }) => {
         calls.push({ client, tenant })
@@ -205,7 +206,7 @@ describeWith(['postgres15'], 'tenant databases', ({ postgres15 }) => {
       expect(await owner(request.database as Db)).toBe('a')
       const underWay = kept.transaction(async (tx) => {
         await tx.execute(sql`insert into items values ('gone')`)
-        revoked.add(a.id)
+        revoked.revoke(a.id)
         expect(await codeOf(() => owner(tx))).toBe('TENANCY_ERR_TENANT_REVOKED')
       })
       expect(await codeOf(() => underWay)).toBe('TENANCY_ERR_TENANT_REVOKED')
@@ -214,7 +215,7 @@ describeWith(['postgres15'], 'tenant databases', ({ postgres15 }) => {
       expect(await codeOf(() => owner(request.database as Db))).toBe('TENANCY_ERR_TENANT_REVOKED')
       await request.rollback()
       expect(await owner(of(b))).toBe('b')
-      revoked.delete(a.id)
+      revoked.learn(a)
       expect((await kept.execute(sql`select owner from items`)).rows).toEqual([{ owner: 'a' }])
     })
 
