@@ -61,10 +61,10 @@ export function readings({ schema: b }: Enemy): Hostile[] {
     `select schema_to_xml('${b}', true, false, '')`,
     `select * from pg_stats where schemaname = '${b}'`,
     `select * from pg_stat_activity`,
+    `select query from pg_stat_get_activity(null)`,
   ]
   return [
     ...denied(texts),
-    { text: `select query from pg_stat_get_activity(null) where query ~ 'secret of'`, refused: 'harmless' },
     { text: `select * from pg_sequences where schemaname = '${b}' and last_value is not null`, refused: 'harmless' },
     { text: `copy "${b}".items to stdout`, refused: 'TENANCY_ERR_STATEMENT_REFUSED' },
   ]

@@ -146,6 +146,11 @@ describeWith(['postgres15', 'postgres18'], 'fastify-tenancy roles', ({ postgres1
       ['can use large objects', () => 'grant execute on function pg_catalog.lo_get(oid) to public', noCure],
       ['can read pg_stats', () => 'grant select on pg_catalog.pg_stats to public', noCure],
       ['can read pg_stat_activity', () => 'grant select on pg_catalog.pg_stat_activity to public', noCure],
+      [
+        'or call a function behind it',
+        () => 'grant execute on function pg_catalog.pg_stat_get_backend_activity(integer) to public',
+        noCure,
+      ],
       ['has CREATEROLE', ({ appRole }) => `alter role ${appRole} createrole`, noCure],
       [
         'is a member of pg_read_all_data',

@@ -197,6 +197,7 @@ for (const version of ['15', '18'] as const) {
           [`create temporary table items (owner text)`, '42501'],
           [`select * from "${a.namespace}"."__drizzle_migrations"`, '42501'],
           [`select query from pg_stat_activity`, '42501'],
+          [`select query from pg_stat_get_activity(null)`, '42501'],
           [`select lo_get(4711)`, '42501'],
           [`create database mine`, '42501'],
           [`drop database "${b.namespace}"`, '42501'],

@@ -201,6 +201,8 @@ for (const version of ['15', '18'] as const) {
           'select * from pg_largeobject_metadata',
           `select most_common_vals::text from pg_stats where tablename = 'items'`,
           'select query from pg_stat_activity',
+          'select query from pg_stat_get_activity(null)',
+          'select pg_stat_get_backend_activity(id) from pg_stat_get_backend_idset() id',
         ]) {
           expect(await codeOf(() => dbOf(a).execute(sql.raw(text))), text).toBe('42501')
         }

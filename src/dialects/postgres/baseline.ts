@@ -68,7 +68,9 @@ export async function checkBaseline(
        coalesce((select pg_catalog.has_schema_privilege(oid, 'USAGE') from pg_catalog.pg_namespace where nspname = $1), false) as registry_usage,
        pg_catalog.has_function_privilege('pg_catalog.lo_get(oid)', 'EXECUTE') as large_objects,
        pg_catalog.has_table_privilege('pg_catalog.pg_stats', 'SELECT') as statistics,
-       pg_catalog.has_table_privilege('pg_catalog.pg_stat_activity', 'SELECT') as activity,
+       pg_catalog.has_table_privilege('pg_catalog.pg_stat_activity', 'SELECT')
+         or pg_catalog.has_function_privilege('pg_catalog.pg_stat_get_activity(integer)', 'EXECUTE')
+         or pg_catalog.has_function_privilege('pg_catalog.pg_stat_get_backend_activity(integer)', 'EXECUTE') as activity,
        r.rolname <> $2 and pg_catalog.pg_has_role(r.oid, (select oid from pg_catalog.pg_roles where rolname = $2), 'MEMBER') as administers,
        exists (select from pg_catalog.pg_class c where c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $4)
          and pg_catalog.pg_has_role(r.oid, c.relowner, 'MEMBER')) as owns_shared,
@@ -132,7 +134,8 @@ function breachesOf(row: BaselineRow): Broken[] {
   if (row.registry_usage) add('it can use the schema of the tenant registry')
   if (row.large_objects) add('it can use large objects, which belong to no schema')
   if (row.statistics) add('it can read pg_stats, which shows values of all tenants')
-  if (row.activity) add('it can read pg_stat_activity, which shows statements of all tenants')
+  if (row.activity)
+    add('it can read pg_stat_activity, or call a function behind it, which shows statements of all tenants')
   if (row.temporary) add('it can create temporary tables', 'schema-3')
   return breaches
 }

@@ -54,7 +54,9 @@ async function showsActivity(
   if (enters !== true) return true
   const ask = (query: Query) =>
     query<{ shown: boolean }>(
-      `select pg_catalog.has_table_privilege($1::name, 'pg_catalog.pg_stat_activity', 'SELECT') as shown`,
+      `select pg_catalog.has_table_privilege($1::name, 'pg_catalog.pg_stat_activity', 'SELECT')
+         or pg_catalog.has_function_privilege($1::name, 'pg_catalog.pg_stat_get_activity(integer)', 'EXECUTE')
+         or pg_catalog.has_function_privilege($1::name, 'pg_catalog.pg_stat_get_backend_activity(integer)', 'EXECUTE') as shown`,
       [servingRole],
     )
   const [row] = await inside(template, ask).catch(() => [])

@@ -20,11 +20,11 @@ export interface RolesScriptOptions {
 }
 
 /**
- * What PostgreSQL shares between all schemas and lets everybody use: large objects, and views that show other tenants'
- * values (pg_stats) or running statements (pg_stat_activity).
+ * What PostgreSQL shares between all schemas and lets everybody use: large objects, and what shows other tenants' values
+ * (pg_stats) or running statements (pg_stat_activity and the functions behind it).
  */
 export const REVOKE_SHARED = `do $tenancy$ declare shared regprocedure; begin
-  for shared in select oid from pg_catalog.pg_proc where pronamespace = 'pg_catalog'::regnamespace and (proname ^@ 'lo_' or proname in ('loread', 'lowrite')) loop
+  for shared in select oid from pg_catalog.pg_proc where pronamespace = 'pg_catalog'::regnamespace and (proname ^@ 'lo_' or proname in ('loread', 'lowrite', 'pg_stat_get_activity', 'pg_stat_get_backend_activity')) loop
     execute pg_catalog.format('revoke execute on function %s from public', shared);
   end loop;
 end $tenancy$;
@@ -69,7 +69,9 @@ grant connect, create, temporary on database ${db} to ${admin};
 revoke all on schema public from public;
 revoke all on schema public from ${serving};
 ${REVOKE_SHARED}
-grant select on pg_catalog.pg_stats, pg_catalog.pg_stat_activity to ${admin};
+grant select on pg_catalog.pg_stats to ${admin};
+grant select on pg_catalog.pg_stat_activity to ${admin}, pg_read_all_stats;
+grant execute on function pg_catalog.pg_stat_get_activity(integer), pg_catalog.pg_stat_get_backend_activity(integer) to ${admin}, pg_read_all_stats;
 create schema if not exists ${extensions};
 revoke all on schema ${extensions} from public;
 grant usage on schema ${extensions} to ${serving}, ${admin};
