@@ -77,7 +77,7 @@ export interface AdoptionSession {
    * @throws TENANCY_ERR_ADOPTION_REFUSED; TENANCY_ERR_TENANT_NOT_FOUND when it was given up, or never announced
    */
   adopt(name: string): Promise<readonly string[] | 'before' | undefined>
-  /** Once what was adopted is known to be apart: it is a namespace like any other. */
+  /** Once what was adopted is known to be apart: it is a namespace like any other. @throws TENANCY_ERR_ADOPTION_REFUSED */
   accept(): Promise<void>
   /**
    * From here on nobody can adopt for this tenant, which may be forgotten. Idempotent.

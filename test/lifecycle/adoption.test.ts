@@ -447,6 +447,28 @@ for (const version of ['15', '18'] as const) {
       expect(await made()).toBe(before + 1)
     })
 
+    it('does not serve what somebody made in it while it was adopted', async () => {
+      const { server, store, service } = await processes()
+      await old('busy')
+      await asRoot('create role busybody')
+      const wish = { identifier: 'busy', adopt: { namespace: 'busy' } }
+      const place = async () => (await store.getByIdentifier('busy'))?.placement.namespace ?? ''
+      const late: Partial<DatabaseServer> = {
+        async verify(scope) {
+          await asRoot(`create function "${scope.namespace}".theirs() returns text language sql as 'select 1::text';
+            alter function "${scope.namespace}".theirs() owner to busybody`)
+          return server.verify(scope)
+        },
+      }
+      await expect(service(late).register(wish)).rejects.toMatchObject({
+        code: REFUSED,
+        message: expect.stringContaining('theirs() is not owned by') as string,
+      })
+      expect((await store.getByIdentifier('busy'))?.status).toBe('provisioning')
+      await asRoot(`drop function "${await place()}".theirs(); drop role busybody`)
+      expect((await service().ensure(wish)).status).toBe('active')
+    })
+
     it('a tenant that was given up and not forgotten is made anew with `adopt`, and not without', async () => {
       const { store, service } = await processes()
       await old('halfway')

@@ -113,7 +113,7 @@ async function tablesOfOurs(query: Query, schema: string): Promise<string | unde
 }
 
 /** What a schema must not have in it, by the first sentence of each kind. */
-async function obstaclesIn(query: Query, schema: string, rights: NamespaceRights): Promise<string[]> {
+export async function obstaclesIn(query: Query, schema: string, rights: NamespaceRights): Promise<string[]> {
   const rows = await query<{ what: string }>(
     `with n as (select * from pg_catalog.pg_namespace where nspname = $1),
        me as (select oid from pg_catalog.pg_roles where rolname = current_user),

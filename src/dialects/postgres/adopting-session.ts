@@ -2,7 +2,15 @@ import type { AdminConnection } from '../../contracts/dialect.ts'
 import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import { isTenancyError } from '../../errors.ts'
-import { type Adopted, type AdoptionRights, adoptSchema, assertApart, markSchema, refused } from './adopt-schema.ts'
+import {
+  type Adopted,
+  type AdoptionRights,
+  adoptSchema,
+  assertApart,
+  markSchema,
+  obstaclesIn,
+  refused,
+} from './adopt-schema.ts'
 import { layoutOf } from './layout.ts'
 import { markOf, openNamespaceSession, schemaMark } from './namespace-session.ts'
 import { quoteIdentifier } from './quote.ts'
@@ -55,7 +63,11 @@ export async function openAdoptingSession(
         return journal
       },
       async accept() {
-        if ((await own()) === unserved) await markSchema(query, layout, mark)
+        if ((await own()) !== unserved) return
+        // Who had rights until then may have made something while it was adopted.
+        const [obstacle] = await obstaclesIn(query, layout.schema, rights)
+        if (obstacle !== undefined) throw refused(layout.schema, obstacle)
+        await markSchema(query, layout, mark)
       },
       async giveUp() {
         const found = await own()

@@ -32,6 +32,9 @@ const REFUSED_SETTINGS = new Set(
  */
 const RUNS_TEXT =
   /^(?:(?:query|cursor|table|schema|database)_to_xml\w*|ts_stat|ts_rewrite|dblink\w*|xpath_table|crosstab\w*|connectby|pg_settings)$/
+/** What a superuser would show everybody in a view: values of all tenants' rows, large objects, and passwords. */
+const SHOWS_ALL =
+  /^(?:pg_statistic|pg_statistic_ext_data|pg_largeobject|pg_authid|pg_shadow|pg_user_mappings?|pg_subscription)$/
 
 /**
  * Looks at one statement, or one piece of a PL/pgSQL body.
@@ -59,6 +62,7 @@ export function checkAnywhere(lexemes: readonly Lexeme[], at: number, inPlpgsql:
   if (name !== undefined && RUNS_TEXT.test(name)) {
     throw new DdlRefusal(`${name}: what it runs is built at run time, which cannot be checked`)
   }
+  if (name !== undefined && SHOWS_ALL.test(name)) throw new DdlRefusal(`${name}: it holds what belongs to all tenants`)
   if (reads(lexemes, at, 'begin', 'atomic')) {
     throw new DdlRefusal('BEGIN ATOMIC: write the body of the function as AS $$ … $$')
   }

@@ -226,6 +226,8 @@ describe('refuses, naming what was found', () => {
     [fn(`BEGIN RETURN query_to_xml(q, true, true, ''); END`), 'query_to_xml'],
     [`CREATE VIEW v AS SELECT pg_catalog.table_to_xml(name::regclass, true, true, '') FROM t`, 'table_to_xml'],
     [`SELECT * FROM ts_stat('select 1')`, 'ts_stat'],
+    ['CREATE VIEW v AS SELECT stavalues1 FROM pg_catalog.pg_statistic', 'pg_statistic'],
+    [fn('BEGIN RETURN QUERY SELECT data FROM pg_largeobject; END'), 'pg_largeobject'],
     [`SELECT * FROM public.crosstab3('select 1')`, 'crosstab3'],
     ['CREATE SCHEMA other', 'CREATE SCHEMA'],
     ['CREATE SCHEMA "PUBLIC"', 'CREATE SCHEMA'],
