@@ -205,13 +205,13 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     onChange(tenant) {
       if (revocations.learn(tenant)) forget(tenant)
     },
-    onReset: () => void review(),
+    onReset: (used) => void review(new Set([...revocations.doubt(), ...used])),
   })
   const feed = isWrittenElsewhere(config, server)
     ? createChangeFeed({ store, cache, channel, warn: (sentence) => log.warn(sentence) })
     : undefined
   /** Versions of another registry mean nothing: what is held, or refused, of a tenant is asked for anew. */
-  const review = async (ids = revocations.doubt()): Promise<void> => {
+  const review = async (ids: Set<string>): Promise<void> => {
     if (closed) return
     const found = await store.refresh([...ids]).catch(() => undefined)
     if (found === undefined) {

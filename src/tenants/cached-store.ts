@@ -29,8 +29,11 @@ export interface CachedTenantStoreOptions {
    * Default: never.
    */
   readonly isFresh?: () => boolean
-  /** Called when the registry is another one than before, or lost changes: no version that is known means anything. Must not throw. */
-  readonly onReset?: () => void
+  /**
+   * Called when the registry is another one than before, or lost changes: no version that is known means anything. `used` are
+   * the active tenants that L1 held: requests of theirs may be under way. Must not throw.
+   */
+  readonly onReset?: (used: readonly string[]) => void
   /** Called with an id before something is written and after it, for other processes to hear; after it when a tenant is discarded. Must not throw. */
   readonly announce?: ((id: string) => void) | undefined
 }
@@ -246,10 +249,11 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
 
   function hearChanges({ reset, tenants }: RegistryChanges, since: number): void {
     if (reset) {
+      const used = cache.usedLast(Number.POSITIVE_INFINITY)
       cache.clear()
       resetAt = cache.epoch
       void l2?.shared.clear()
-      onReset?.()
+      onReset?.(used)
     }
     hear(tenants, since)
   }
