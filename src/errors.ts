@@ -30,7 +30,10 @@ const table = {
     500,
     'No tenant in the current context. Call this inside a tenant request or `runWithTenant()`.',
   ],
-  TENANCY_ERR_TENANT_REVOKED: [403, 'The tenant of this database handle is no longer served. Ask for a new handle.'],
+  TENANCY_ERR_TENANT_REVOKED: [
+    403,
+    'The tenant of this database handle is no longer served. When it is active again, ask for a new handle.',
+  ],
 
   TENANCY_ERR_TENANT_MISMATCH: [
     500,
@@ -39,7 +42,7 @@ const table = {
   TENANCY_ERR_IDENTIFIER_INVALID: [400, 'Invalid tenant identifier: %s'],
   TENANCY_ERR_TENANT_EXISTS: [
     409,
-    'A tenant with this identifier or row key exists already. A row key is never changed and never used again.',
+    'This identifier or row key is taken, or another tenant had it before: neither is ever given out twice, and a row key is never changed.',
   ],
   TENANCY_ERR_TENANT_LIMIT: [
     409,
@@ -50,7 +53,10 @@ const table = {
     409,
     'The tenant was changed by someone else (expected version %s). Read it again and retry.',
   ],
-  TENANCY_ERR_STATUS_TRANSITION: [409, 'A tenant cannot go from %s to %s.'],
+  TENANCY_ERR_STATUS_TRANSITION: [
+    409,
+    'A tenant cannot go from %s to %s. Its way is provisioning, active or suspended, deleted, purging, purged: what is deleted stays so.',
+  ],
   TENANCY_ERR_TENANT_INVALID: [400, 'Invalid tenant: %s'],
 
   TENANCY_ERR_ENCRYPTION_OFF: [

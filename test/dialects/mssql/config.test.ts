@@ -85,7 +85,7 @@ it('with drizzle-orm 0.45, which has no SQL Server, the start says what to insta
   const server = unopened()
   await expect(server.open()).rejects.toMatchObject({
     code: 'TENANCY_ERR_PEER_MISSING',
-    message: expect.stringContaining('npm install drizzle-orm@>=1.0.0-rc.4') as string,
+    message: expect.stringContaining('npm install drizzle-orm@1.0.0-rc.5') as string,
   })
 })
 

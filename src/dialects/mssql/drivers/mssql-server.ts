@@ -61,7 +61,7 @@ const ADMIN_POOL_SIZE = 5
 /** Connections of the registry, which a cold request waits for: of its own, or migrations would keep it from the registry. */
 const REGISTRY_POOL_SIZE = 3
 /** Where drizzle-orm 0.45 has nothing. */
-const DRIZZLE = 'drizzle-orm@>=1.0.0-rc.4'
+const DRIZZLE = 'drizzle-orm@1.0.0-rc.5'
 
 interface Opened {
   readonly serving: Pool
