@@ -3,7 +3,6 @@ import type { Scope } from '../../../contracts/isolation.ts'
 import type { Check, VerifyReport } from '../../../contracts/verification.ts'
 import { tenantName } from '../../../sql/scoped-text.ts'
 import {
-  type Attempt,
   isStaleCanary,
   namespaceAttempts,
   newCanary,
@@ -12,7 +11,7 @@ import {
   tryAll,
 } from '../../../verification/canary.ts'
 import { check, report } from '../../../verification/report.ts'
-import { pass, undone } from '../../../verification/trial.ts'
+import { carryOut, undone } from '../../../verification/trial.ts'
 import { databaseSettings, settingFaults } from '../database-settings.ts'
 import { type Layout, layoutOf } from '../layout.ts'
 import { locked } from '../lock.ts'
@@ -43,7 +42,7 @@ export async function verifyNamespace(trial: ScopeTrial): Promise<VerifyReport> 
     checks.push(...(told?.checks ?? [check('namespace', ['its database is gone'])]))
     const stranger = strangerTo(scope)
     const tried = await tryAll(namespaceAttempts(canary, mssqlProfile, true), (attempt) =>
-      run(trial, stranger, attempt),
+      carryOut({ ...trial, stranger, outcomeOn, outcomeOf }, attempt),
     )
     return report([...checks, ...tried], told?.warnings)
   } finally {
@@ -120,28 +119,6 @@ async function catalogue(
       : [check('database', (await databaseSettings(query, 'own')).flatMap(settingFaults))]),
   ]
   return { checks, warnings: code.warnings }
-}
-
-async function run({ server, scope, unscoped }: ScopeTrial, stranger: Scope, attempt: Attempt): Promise<Outcome> {
-  const { who, statements, alone } = attempt
-  if (who === 'no tenant') {
-    return outcomeOf(() =>
-      undone(unscoped, async (query) => {
-        let rows: unknown[] = []
-        for (const text of statements) rows = await query(text)
-        // One that is not refused is a breach, whatever it found.
-        return rows.length
-      }),
-    )
-  }
-  const as = who === 'another tenant' ? stranger : scope
-  if (alone) return outcomeOf(() => outcomeOn(server.client(as, pass), statements))
-  const transaction = server.lazyTransaction(as, pass)
-  try {
-    return await outcomeOf(() => outcomeOn(transaction.client, statements))
-  } finally {
-    await transaction.rollback()
-  }
 }
 
 async function outcomeOn(client: object, statements: readonly string[]): Promise<Outcome> {

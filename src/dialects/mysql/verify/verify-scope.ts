@@ -4,7 +4,6 @@ import type { VerifyReport } from '../../../contracts/verification.ts'
 import { isTenancyError } from '../../../errors.ts'
 import { tenantName } from '../../../sql/scoped-text.ts'
 import {
-  type Attempt,
   isStaleCanary,
   namespaceAttempts,
   newCanary,
@@ -13,7 +12,7 @@ import {
   tryAll,
 } from '../../../verification/canary.ts'
 import { check, report } from '../../../verification/report.ts'
-import { pass, undone } from '../../../verification/trial.ts'
+import { carryOut, undone } from '../../../verification/trial.ts'
 import { checkBaseline } from '../baseline.ts'
 import { errorNumber } from '../failure.ts'
 import { type Layout, layoutOf } from '../layout.ts'
@@ -69,7 +68,7 @@ export async function verifyScope(trial: ScopeTrial): Promise<VerifyReport> {
   try {
     const stranger = strangerTo(scope)
     const tried = await tryAll(namespaceAttempts(canary, mysqlProfile, true), (attempt) =>
-      run(trial, stranger, attempt),
+      carryOut({ ...trial, stranger, outcomeOn, outcomeOf }, attempt),
     )
     return report([...catalogue, check('ties', found.ties), ...tried])
   } finally {
@@ -116,28 +115,6 @@ async function sessionFaults(query: Query): Promise<string[]> {
     ...(name === null ? [] : [`a connection is in the database ${name}`]),
     ...(/ANSI_QUOTES|NO_BACKSLASH_ESCAPES/.test(mode) ? [`sql_mode is ${mode}`] : []),
   ]
-}
-
-async function run({ server, scope, unscoped }: ScopeTrial, stranger: Scope, attempt: Attempt): Promise<Outcome> {
-  const { who, statements, alone } = attempt
-  if (who === 'no tenant') {
-    return outcomeOf(() =>
-      undone(unscoped, async (query) => {
-        let rows: unknown[] = []
-        for (const text of statements) rows = await query(text)
-        // One that is not refused is a breach, whatever it found.
-        return rows.length
-      }),
-    )
-  }
-  const as = who === 'another tenant' ? stranger : scope
-  if (alone) return outcomeOf(() => outcomeOn(server.client(as, pass), statements))
-  const transaction = server.lazyTransaction(as, pass)
-  try {
-    return await outcomeOf(() => outcomeOn(transaction.client, statements))
-  } finally {
-    await transaction.rollback()
-  }
 }
 
 /** What a tenant's client gives. */

@@ -3,7 +3,6 @@ import type { Scope } from '../../../contracts/isolation.ts'
 import type { Check, VerifyReport } from '../../../contracts/verification.ts'
 import { tenantName } from '../../../sql/scoped-text.ts'
 import {
-  type Attempt,
   isStaleCanary,
   namespaceAttempts,
   newCanary,
@@ -13,7 +12,7 @@ import {
   wallAttempts,
 } from '../../../verification/canary.ts'
 import { check, report } from '../../../verification/report.ts'
-import { pass, undone } from '../../../verification/trial.ts'
+import { carryOut, pass, undone } from '../../../verification/trial.ts'
 import { checkBaseline } from '../baseline.ts'
 import { type Layout, layoutOf, type LayoutOptions } from '../layout.ts'
 import { lockNamespace } from '../namespace-session.ts'
@@ -72,7 +71,9 @@ export async function verifyNamespace(trial: NamespaceTrial): Promise<VerifyRepo
     )
     const wall = layout.role === undefined ? [] : wallAttempts(tenantName(canary, layout.naming, postgresProfile))
     const stranger = strangerTo(scope)
-    const tried = await tryAll([...attempts, ...wall], (attempt) => run(trial, stranger, attempt))
+    const tried = await tryAll([...attempts, ...wall], (attempt) =>
+      carryOut({ ...trial, stranger, outcomeOn, outcomeOf: outcomeFor(stranger) }, attempt),
+    )
     return report([...catalogue, sent, ...tried], found.missing)
   } finally {
     await inside((query) => query(`drop table if exists ${tenantName(canary, layout.naming, postgresProfile)}`))
@@ -139,31 +140,12 @@ async function placeOf(query: Query): Promise<Where> {
   return { database: found?.database ?? '', path: (found?.path ?? '').replaceAll('"', '').replace(/,\s*/g, ', ') }
 }
 
-async function run({ server, scope, unscoped }: NamespaceTrial, stranger: Scope, attempt: Attempt): Promise<Outcome> {
-  const { who, statements, alone } = attempt
-  if (who === 'no tenant') {
-    return outcomeOf(() =>
-      undone(unscoped, async (query) => {
-        let rows: unknown[] = []
-        for (const text of statements) rows = await query(text)
-        // One that is not refused is a breach, whatever it found.
-        return rows.length
-      }),
-    )
-  }
-  const as = who === 'another tenant' ? stranger : scope
-  const outcomeAs = (work: () => Promise<Outcome>) =>
+function outcomeFor(stranger: Scope) {
+  return (work: () => Promise<Outcome>, as?: Scope): Promise<Outcome> =>
     outcomeOf(work).catch((error: unknown) => {
       if (as !== stranger || !isNoRole(error)) throw error
       return 'not found' as const
     })
-  if (alone) return outcomeAs(() => outcomeOn(server.client(as, pass), statements))
-  const transaction = server.lazyTransaction(as, pass)
-  try {
-    return await outcomeAs(() => outcomeOn(transaction.client, statements))
-  } finally {
-    await transaction.rollback()
-  }
 }
 
 /** Where each tenant has a role, one that does not exist cannot become its own: nothing of it is run. */

@@ -4,7 +4,6 @@ import type { VerifyReport } from '../../../contracts/verification.ts'
 import { isTenancyError } from '../../../errors.ts'
 import { tenantName } from '../../../sql/scoped-text.ts'
 import {
-  type Attempt,
   isStaleCanary,
   namespaceAttempts,
   newCanary,
@@ -13,7 +12,7 @@ import {
   tryAll,
 } from '../../../verification/canary.ts'
 import { check, report } from '../../../verification/report.ts'
-import { pass, undone } from '../../../verification/trial.ts'
+import { carryOut } from '../../../verification/trial.ts'
 import { textScoped } from '../capabilities.ts'
 import { refusalOf } from '../failure.ts'
 import { type Layout, layoutOf } from '../layout.ts'
@@ -46,7 +45,12 @@ export async function verifyScope(trial: ScopeTrial): Promise<VerifyReport> {
   try {
     const written = textScoped.has(scope.strategy)
     const stranger = strangerTo(scope)
-    const tried = await tryAll(namespaceAttempts(canary, sqliteProfile, written), (one) => run(trial, stranger, one))
+    const tried = await tryAll(namespaceAttempts(canary, sqliteProfile, written), (attempt) =>
+      carryOut(
+        { ...trial, stranger, outcomeOn, outcomeOf: (work, as) => outcomeOf(work, as && isAbsent(trial, as)) },
+        attempt,
+      ),
+    )
     return report([check('namespace', place), check('ties', found?.ties ?? []), ...tried])
   } finally {
     const full = tenantName(canary, layout.naming, sqliteProfile)
@@ -90,29 +94,6 @@ async function prepare(
     ties: keys
       .filter(({ child, parent }) => isOurs(child) !== isOurs(parent) && !(isOurs(child) && isShared(parent)))
       .map(({ child }) => `a foreign key of ${child} ties a table of this tenant to one that is not its own`),
-  }
-}
-
-async function run(trial: ScopeTrial, stranger: Scope, attempt: Attempt): Promise<Outcome> {
-  const { server, scope, unscoped } = trial
-  const { who, statements, alone } = attempt
-  if (who === 'no tenant') {
-    return outcomeOf(() =>
-      undone(unscoped, async (query) => {
-        let rows: unknown[] = []
-        for (const text of statements) rows = await query(text)
-        // One that is not refused is a breach, whatever it found.
-        return rows.length
-      }),
-    )
-  }
-  const as = who === 'another tenant' ? stranger : scope
-  if (alone) return outcomeOf(() => outcomeOn(server.client(as, pass), statements), isAbsent(trial, as))
-  const transaction = server.lazyTransaction(as, pass)
-  try {
-    return await outcomeOf(() => outcomeOn(transaction.client, statements), isAbsent(trial, as))
-  } finally {
-    await transaction.rollback()
   }
 }
 
