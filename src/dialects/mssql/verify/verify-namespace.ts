@@ -1,5 +1,4 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
-import type { Scope } from '../../../contracts/isolation.ts'
 import type { Check, VerifyReport } from '../../../contracts/verification.ts'
 import { tenantName } from '../../../sql/scoped-text.ts'
 import {
