@@ -7,7 +7,7 @@ export const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** One fenced block of TypeScript. */
 export interface CodeBlock {
-  /** File name for the compiler: what the first line says (`// schema.ts`), or page and line. */
+  /** File name for the compiler: what the first line says (`// schema.ts`, `// schema.ts (drizzle-orm 1.0)`), or page and line. */
   readonly file: string
   readonly text: string
   /** Of which drizzle-orm it speaks. */
@@ -19,6 +19,7 @@ const known: readonly (readonly [name: string, line: string])[] = [
   ['tenancy', `import tenancy from 'fastify-tenancy'`],
   ['getTenantDb', `import { getTenantDb } from 'fastify-tenancy'`],
   ['runWithTenant', `import { runWithTenant } from 'fastify-tenancy'`],
+  ['runWithoutTenant', `import { runWithoutTenant } from 'fastify-tenancy'`],
   ['rewriteTenantPath', `import { rewriteTenantPath } from 'fastify-tenancy'`],
   ['Fastify', `import Fastify from 'fastify'`],
   ['Cursor', `import Cursor from 'pg-cursor'`],
@@ -44,8 +45,8 @@ export function blocksOf(page: string, markdown: string): CodeBlock[] {
   return Array.from(markdown.matchAll(/^```ts\n([\s\S]*?)^```$/gm), (match) => {
     const text = match[1] ?? ''
     const line = markdown.slice(0, match.index).split('\n').length + 1
-    const [, named] = /^\/\/ ([\w-]+\.ts)\n/.exec(text) ?? []
-    const drizzle = text.startsWith('// drizzle-orm 1.0\n') ? '1.0' : '0.45'
+    const [, named, version] = /^\/\/ (?:([\w-]+\.ts)\b ?)?(\(?drizzle-orm 1\.0\)?)?\n/.exec(text) ?? []
+    const drizzle = version === undefined ? '0.45' : '1.0'
     return { file: named ?? `${basename(page, '.md')}-line-${line}.ts`, text: completed(text), drizzle }
   })
 }
