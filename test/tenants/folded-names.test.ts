@@ -11,11 +11,11 @@ import { openSqlite } from '../support/sqlite.ts'
 const TENANTS = 1203
 
 /** Makes a registry as it was before names were folded, and expects that all of its tenants are found afterwards. */
-async function upgrade(connection: AdminConnection, table: RegistryTable, undo: string): Promise<void> {
+async function upgrade(connection: AdminConnection, table: RegistryTable, ...undo: readonly string[]): Promise<void> {
   const open = () => createLockingTenantStore(connection, table)
   await open().initialize()
   await connection.query(`alter table ${table.name} drop column name_folded`)
-  await connection.query(undo)
+  for (const text of undo) await connection.query(text)
   const now = '2026-01-01T00:00:00.000Z'
   const rows = Array.from({ length: TENANTS }, (_, n) => {
     const id = randomUUID()
@@ -58,7 +58,13 @@ describeWith(['mariadb'], 'an older registry on MariaDB', ({ mariadb }) => {
 it('an older registry on SQLite lets its tenants be found after the upgrade', async () => {
   const file = await openSqlite()
   try {
-    await upgrade(file.server.admin, sqliteRegistry, 'delete from registry_migrations where step > 2')
+    await upgrade(
+      file.server.admin,
+      sqliteRegistry,
+      'delete from registry_migrations where step > 2',
+      'alter table change_counter drop column incarnation',
+      'drop table hot_tenants',
+    )
   } finally {
     await file.close()
   }
