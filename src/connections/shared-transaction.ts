@@ -111,3 +111,29 @@ export function createSharedTransaction<C>(options: SharedTransactionOptions<C>)
     rollback: () => finish('rollback').catch(() => {}),
   } satisfies SharedTransaction<C>)
 }
+
+/** A connection that takes its transactions as statements. */
+interface Statements {
+  query(text: string): unknown
+  release(): void
+}
+
+/** How a transaction begins and ends where it does so by statements. */
+export function byStatements<C extends Statements>(
+  connect: () => Promise<C>,
+): Pick<SharedTransactionOptions<C>, 'begin' | 'end'> {
+  return {
+    async begin() {
+      const connection = await connect()
+      await connection.query('begin')
+      return connection
+    },
+    async end(connection, how) {
+      try {
+        await connection.query(how)
+      } finally {
+        connection.release()
+      }
+    },
+  }
+}

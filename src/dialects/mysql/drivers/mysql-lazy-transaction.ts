@@ -1,4 +1,4 @@
-import { createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
+import { byStatements, createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
 import { openTransactions } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
@@ -18,18 +18,7 @@ export function lazyTransaction(pool: Pool, session: TenantSession, timeoutMs: n
   const transaction = createSharedTransaction<TenantConnection>({
     depth: openTransactions,
     timeoutMs,
-    async begin() {
-      const connection = await connectTenant(pool, session)
-      await connection.query('begin')
-      return connection
-    },
-    async end(connection, how) {
-      try {
-        await connection.query(how)
-      } finally {
-        connection.release()
-      }
-    },
+    ...byStatements(() => connectTenant(pool, session)),
   })
   const query: Query = async (config, values) => {
     const statement = statementOf(config, values)

@@ -1,4 +1,4 @@
-import { createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
+import { byStatements, createSharedTransaction, type Nesting } from '../../../connections/shared-transaction.ts'
 import { openTransactions } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
@@ -18,18 +18,7 @@ export function lazyTransaction(source: ConnectionSource, session: TenantSession
   const transaction = createSharedTransaction<TenantClient>({
     depth: openTransactions,
     timeoutMs,
-    async begin() {
-      const client = await connectTenant(source, session)
-      await client.query('begin')
-      return client
-    },
-    async end(client, how) {
-      try {
-        await client.query(how)
-      } finally {
-        client.release()
-      }
-    },
+    ...byStatements(() => connectTenant(source, session)),
   })
   const query: Query = async (config, values) => {
     const statement = queryConfig(config, values)
