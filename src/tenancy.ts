@@ -247,8 +247,9 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
     for (const warning of await server.open()) log.warn(warning)
     await store.initialize()
     // Outside of the tenant that may have asked for the start: timers and sockets keep the context they were made in.
-    await enterContext(undefined, () => shared?.open())
     await enterContext(undefined, () => feed?.start())
+    // After the feed has a position: L2 is believed from here on, and what was read before it may have changed before it too.
+    await enterContext(undefined, () => shared?.open())
     if (preloaded > 0) await store.preload(preloaded)
     const migrations = config.migrations === undefined ? [] : await readMigrations(config.migrations)
     const reserved = new Set(config.reservedIdentifiers)

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { RedisClient } from '../contracts/redis.ts'
 import type { Lease, SharedRead, SharedTenantCache } from '../contracts/shared-cache.ts'
 import type { Tenant } from '../contracts/tenant.ts'
@@ -43,11 +43,16 @@ const states: Readonly<Record<CircuitState, 'off' | 'probing' | 'on'>> = {
  * L2 in Redis, see {@link SharedTenantCache}. While Redis does not do its work nothing is read; what this process could not
  * tell it is told before the first read after. What others could not tell may still be there then, so after each gap
  * nothing is believed that was in Redis before: `trusted` is the moment from which this process has been listening.
+ *
+ * Each incarnation of the registry has keys of its own: a version of another one, as the floor of a key, would keep out what is true.
  */
 export function createRedisTenantCache(options: RedisTenantCacheOptions): SharedTenantCache {
   const { prefix, ttlSeconds } = options
   const ttlMs = ttlSeconds * 1000
-  const tenantKey = (id: string) => `${prefix}:tenant:${id}`
+  let incarnation = ''
+  /** What the keys of the incarnation have before the id. */
+  let era = ''
+  const tenantKey = (id: string) => `${prefix}:tenant:${era}${id}`
   const identifierKey = (identifier: string) => `${prefix}:identifier:${identifier}`
   /** What Redis must be told, by id: the version, or 0 for whatever is held. */
   const untold = new Map<string, number>()
@@ -143,7 +148,7 @@ export function createRedisTenantCache(options: RedisTenantCacheOptions): Shared
     const answer = await circuit.run(() => run(readScript, id, oldest, newToken(), LEASE_MS))
     const [kind, text, age] = Array.isArray(answer) ? (answer as unknown[]) : []
     if (kind === 'held') {
-      const tenant = typeof text === 'string' ? opened?.codec.decode(text, id) : undefined
+      const tenant = typeof text === 'string' ? opened?.codec.decode(text, id, incarnation) : undefined
       if (tenant !== undefined && typeof age === 'number') {
         hits++
         if (events.hit.hasSubscribers) events.hit.publish({ tier: 'l2', id })
@@ -160,15 +165,23 @@ export function createRedisTenantCache(options: RedisTenantCacheOptions): Shared
   async function tell(id: string, version = 0): Promise<void> {
     if (events.invalidation.hasSubscribers) events.invalidation.publish({ tier: 'l2', id })
     if (circuit.state !== 'closed') return owe(id, version)
+    const told = incarnation
     try {
       await run(tellScript, id, version, Math.max(ttlMs, FLOOR_MS))
     } catch (error) {
-      owe(id, version)
+      if (told === incarnation) owe(id, version)
       circuit.open(error)
     }
   }
 
   return Object.freeze({
+    belongTo(name: string) {
+      if (name === incarnation) return
+      incarnation = name
+      era = `${createHash('sha256').update(name).digest('base64url').slice(0, 16)}:`
+      // Versions of the other one.
+      untold.clear()
+    },
     open: () =>
       (opening ??= open().catch((error: unknown) => {
         opening = undefined
@@ -186,7 +199,7 @@ export function createRedisTenantCache(options: RedisTenantCacheOptions): Shared
       return typeof id === 'string' ? id : undefined
     },
     async fill(tenant: Tenant, { token, begun }: Lease) {
-      const text = opened?.codec.encode(tenant)
+      const text = opened?.codec.encode(tenant, incarnation)
       if (text === undefined) return
       await circuit.run(() => {
         const age = Math.ceil(performance.now() - begun)

@@ -8,9 +8,9 @@ import { parseIdentifier } from '../util/identifier.ts'
 /** Turns tenants into text for a cache outside of the process, and back. */
 export interface TenantCodec {
   /** The text; undefined for a tenant that would not come back as it is, such as one that holds more than JSON can. */
-  encode(tenant: Tenant): string | undefined
-  /** The tenant; undefined for whatever is not one of this id that `encode` made with the same key. Never throws. */
-  decode(text: string, id: string): Tenant | undefined
+  encode(tenant: Tenant, incarnation: string): string | undefined
+  /** The tenant; undefined for whatever is not one of this id that `encode` made with the same key and incarnation. Never throws. */
+  decode(text: string, id: string, incarnation: string): Tenant | undefined
 }
 
 /** Grows with every change of what `encode` writes. Of another number is unreadable. */
@@ -40,21 +40,22 @@ const payload = z.strictObject({
 })
 
 /**
- * Payloads carry a MAC by `key`. It is of the registry that the tenants are from: another app that shares the Redis by
- * mistake reads none of ours, and who can write to Redis only cannot make a tenant up.
+ * Payloads carry a MAC by `key`. It is of the registry that the tenants are from, and of its incarnation: another app that shares
+ * the Redis by mistake reads none of ours, and who can write to Redis only cannot make a tenant up.
  */
 export function createTenantCodec(key: Uint8Array): TenantCodec {
-  const macOf = (text: string) => createHmac('sha256', key).update(text).digest()
+  const macOf = (text: string, incarnation: string) =>
+    createHmac('sha256', key).update(JSON.stringify(incarnation)).update(text).digest()
   return Object.freeze({
-    encode(tenant: Tenant) {
+    encode(tenant: Tenant, incarnation: string) {
       const text = toJson({ version: VERSION, tenant })
       if (text === undefined) return undefined
-      return `${macOf(text).toString('base64url')}.${text}`
+      return `${macOf(text, incarnation).toString('base64url')}.${text}`
     },
-    decode(given: string, id: string) {
+    decode(given: string, id: string, incarnation: string) {
       const at = given.indexOf('.')
       const [mac, text] = [Buffer.from(given.slice(0, Math.max(at, 0)), 'base64url'), given.slice(at + 1)]
-      const expected = macOf(text)
+      const expected = macOf(text, incarnation)
       if (mac.length !== expected.length || !timingSafeEqual(mac, expected)) return undefined
       const { data } = payload.safeParse(fromJson(text))
       // The value as it was parsed, not as zod copied it: keys such as `__proto__` are values like any other.

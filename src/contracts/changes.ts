@@ -13,6 +13,11 @@ export interface RegistryChanges {
    * nothing read from it before holds.
    */
   readonly reset: boolean
+  /**
+   * Another one wherever `reset` is true for a position that another incarnation gave; two that are the same lost nothing to each other.
+   * Optional: without it, processes that have not heard of a reset yet can share in Redis what they read before it.
+   */
+  readonly incarnation?: string
 }
 
 /** Who hears a {@link ChangeChannel}. */

@@ -36,6 +36,8 @@ export interface SharedCacheStats {
  * tenant in.
  */
 export interface SharedTenantCache {
+  /** From now on nothing is read but what was shared of this incarnation of the registry, and what is shared is of it. */
+  belongTo(incarnation: string): void
   /** Begins to connect. @throws TENANCY_ERR_PEER_MISSING */
   open(): Promise<void>
   /** The tenant, unless the store was asked longer than `maxAgeMs` ago; else a lease. */

@@ -247,7 +247,8 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     for (const { id, version } of news) void l2?.shared.tell(id, version)
   }
 
-  function hearChanges({ reset, tenants }: RegistryChanges, since: number): void {
+  function hearChanges({ reset, tenants, incarnation }: RegistryChanges, since: number): void {
+    if (incarnation !== undefined) l2?.shared.belongTo(incarnation)
     if (reset) {
       const used = cache.usedLast(Number.POSITIVE_INFINITY)
       cache.clear()

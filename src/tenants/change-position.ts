@@ -39,7 +39,7 @@ export async function readChanges(after: string | undefined, reader: ChangeReade
   const known = after === undefined ? undefined : decode(after)
   const { number: last, incarnation } = await reader.last()
   const changes = (tenants: readonly Tenant[], position: string, more = false, reset = false) =>
-    deepFreeze({ tenants, position: `${incarnation}@${position}`, more, reset })
+    deepFreeze({ tenants, position: `${incarnation}@${position}`, more, reset, incarnation })
   if (known === undefined) return changes([], String(last))
   if (incarnation !== known.incarnation || last < known.number) return changes([], String(last), false, true)
   if (last === known.number && known.id === undefined) return changes([], String(last))

@@ -154,7 +154,7 @@ describeWith(['redis'], 'createRedisTenantCache', ({ redis }) => {
     const raw = await rawRedis(redis.url)
     const [tenant, twin] = [tenantOf(), tenantOf()]
     const codec = createTenantCodec(registryKey)
-    const text = codec.encode(tenant) as string
+    const text = codec.encode(tenant, '') as string
     const payloads = [
       '',
       'null',
@@ -162,8 +162,9 @@ describeWith(['redis'], 'createRedisTenantCache', ({ redis }) => {
       text.slice(0, -1),
       text.slice(text.indexOf('.') + 1),
       text.replace('"active"', '"suspended"'),
-      codec.encode(twin) as string,
-      createTenantCodec(randomBytes(32)).encode(tenant) as string,
+      codec.encode(twin, '') as string,
+      codec.encode(tenant, 'another incarnation') as string,
+      createTenantCodec(randomBytes(32)).encode(tenant, '') as string,
     ]
     for (const payload of payloads) {
       await put(cache, tenant)

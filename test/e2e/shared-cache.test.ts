@@ -41,6 +41,8 @@ describeWith(['postgres18', 'redis'], 'the cache in Redis, switched on and off',
       return (two.app.tenancy.getMetrics().sharedCache?.hits ?? 0) > 0
     }, 20)
     expect(told).toContainEqual({ tier: 'l2', id: expect.any(String) as string })
+    // Of the incarnation of this registry.
+    expect(await raw.call('keys', '*:tenant:????????????????:????????-*')).toHaveLength(1)
     const lives = await Promise.all((await held()).map(async (key) => Number(await raw.call('pttl', key))))
     expect(lives.length).toBeGreaterThan(0)
     expect(Math.max(...lives)).toBeGreaterThan((CACHE_TTL * 1000) / 2)

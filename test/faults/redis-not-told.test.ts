@@ -1,10 +1,14 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
+import type { TenantStore } from '../../src/contracts/store.ts'
+import { createMemoryTenantStore, getTenant } from '../../src/index.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { startProxy } from '../servers/proxy.ts'
 import { startRedis } from '../servers/redis.ts'
 import { describeWith } from '../servers/suite.ts'
+import { as, tenantApp } from '../support/app.ts'
 import { baselineDatabase } from '../support/database.ts'
-import { until } from './fixture.ts'
+import { gate, until } from './fixture.ts'
 import { type CachedApp, cachedApp, silentRegistry, untilExpired } from './redis-fixture.ts'
 
 describeWith(['postgres18', 'redis'], 'a suspension that Redis could not be told of', ({ postgres18 }) => {
@@ -80,5 +84,43 @@ describeWith(['postgres18', 'redis'], 'a suspension that Redis could not be told
     const three = await cachedApp(database, server.url, registry)
     await three.on()
     expect(await three.ask('partition')).toBe('403')
+  })
+
+  it('[W41] is not undone for a process that starts meanwhile, and finds in Redis what was read before', async () => {
+    const server = await startRedis()
+    onTestFinished(() => server.stop())
+    const registry = createMemoryTenantStore()
+    const unavailable = new Error('nobody hears of the changes')
+    let looks = 0
+    const deaf = {
+      ...registry,
+      changes: async () => (looks++ === 0 ? registry.changes?.() : Promise.reject(unavailable)),
+    }
+    const one = await cachedApp(database, server.url, { tenantStore: deaf as TenantStore, changeChannel: 'poll' })
+    const { id } = await one.app.tenancy.ensure({ identifier: 'late' })
+    await one.on()
+
+    const looked = gate()
+    const slow = {
+      ...registry,
+      changes: async (after?: string) => {
+        await looked.passed
+        return registry.changes?.(after)
+      },
+    }
+    const options = { redisUrl: server.url, cacheEnabled: true, authorize: () => true, changeChannel: 'poll' } as const
+    const late = await tenantApp(database, { ...options, tenantStore: slow as TenantStore })
+    late.get('/who', async () => getTenant().identifier)
+    onTestFinished(() => late.close())
+    const started = late.ready()
+    await sleep(1500)
+    await warm(one, 'late')
+    await registry.setStatus(id, 'suspended')
+    looked.open()
+    await started
+    await until(() => late.tenancy.getMetrics().sharedCache?.state === 'on')
+    for (let n = 0; n < 2; n++) {
+      expect((await late.inject({ url: '/who', headers: as('late') })).statusCode).toBe(403)
+    }
   })
 })

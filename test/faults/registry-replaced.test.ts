@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
-import type { TenantStore } from '../../src/contracts/store.ts'
 import { createMemoryTenantStore, type TenancyOptions } from '../../src/index.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { as, type PlainDb, tenantApp } from '../support/app.ts'
 import { baselineDatabase } from '../support/database.ts'
+import { routedStore } from '../tenants/routed-store.ts'
 import { db, gate, until } from './fixture.ts'
 
 /** A registry of one's own behind an address that leads to another server from one moment to the next. */
@@ -20,14 +20,7 @@ describeWith(['postgres18'], 'a registry whose place another one has taken', ({ 
   /** An app with a tenant that is active in its registry, until that is replaced by one in which it is suspended. */
   async function start(options: TenancyOptions = {}) {
     let current = createMemoryTenantStore()
-    const names = Object.keys(current) as (keyof TenantStore)[]
-    const tenantStore = Object.fromEntries(
-      names.map((name) => [
-        name,
-        (...parameters: readonly unknown[]) =>
-          (current[name] as (...parameters: readonly unknown[]) => unknown)(...parameters),
-      ]),
-    ) as unknown as TenantStore
+    const tenantStore = routedStore(() => current)
     const app = await tenantApp(database, { tenantStore, ...options })
     onTestFinished(() => app.close())
     const replace = async () => {
