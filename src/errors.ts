@@ -55,7 +55,7 @@ const table = {
   ],
   TENANCY_ERR_STATUS_TRANSITION: [
     409,
-    'A tenant cannot go from %s to %s. Its way is provisioning, active or suspended, deleted, purging, purged: what is deleted stays so.',
+    'A tenant cannot go from %s to %s. Its way is provisioning, active or suspended, deleted, purging, purged: what is deleted stays so. One that is provisioning goes on by `ensure()`, called as it was registered.',
   ],
   TENANCY_ERR_TENANT_INVALID: [400, 'Invalid tenant: %s'],
 

@@ -89,7 +89,7 @@ export function createRegistration(options: RegistrationOptions): RegistrationSe
     const placement = strategy.place({ id, identifier, metadata, strategy: asked, server, rowKey })
     assertAdoptable(options, placement.strategy, adopt)
     const draft: NewTenant = { id, identifier, name, metadata, status: 'provisioning', placement }
-    if (adopt !== undefined) await adopting(options, draft, ({ announce }) => announce())
+    if (adopt !== undefined) await announce(options, draft, adopt)
     const tenant = await store.insert(draft).catch(async (error: unknown) => {
       // Where nobody knows whether there is a row, its place stays too.
       if (adopt !== undefined && !isUnavailable(error)) await abandon(options, draft, adopt)
@@ -213,6 +213,16 @@ async function abandon(options: RegistrationOptions, tenant: Made, adopt: Adopti
       await adopting(options, tenant, ({ clear }) => clear())
     }
   } catch {}
+}
+
+/** Makes the place of what is to be adopted; when nobody knows whether it was made, there is no tenant yet that it could be of. */
+async function announce(options: RegistrationOptions, draft: NewTenant, adopt: Adoption): Promise<void> {
+  try {
+    await adopting(options, draft, (adoption) => adoption.announce())
+  } catch (error) {
+    await abandon(options, draft, adopt)
+    throw error
+  }
 }
 
 /** One step of an adoption, in a transaction of its own. */

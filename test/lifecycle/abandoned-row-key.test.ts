@@ -51,6 +51,10 @@ describeWith(['postgres15'], 'the row key of a registration that failed', ({ pos
           const { rows } = await client.query<{ tenant: string }>(`select tenant from ${rlsSchema}.__tenancy_row_keys`)
           return rows.map(({ tenant }) => tenant)
         }),
+      free: (rowKey: string) =>
+        asSuperuser(database, (client) =>
+          client.query(`delete from ${rlsSchema}.__tenancy_row_keys where row_key = $1`, [rowKey]),
+        ),
       async found() {
         while ((await registry.getByIdentifier('acme')) === undefined) await new Promise(setImmediate)
       },
@@ -138,5 +142,27 @@ describeWith(['postgres15'], 'the row key of a registration that failed', ({ pos
     const stranger = process({}, createMemoryTenantStore())
     for (let n = 0; n < 2; n++) expect(await codeOf(stranger.register(wish))).toBe('TENANCY_ERR_TENANT_EXISTS')
     expect(await claims()).toEqual([id])
+  })
+
+  it('stays taken when the process dies before it gives it back, for nobody, until the owner of the tables frees it', async () => {
+    const { process, server, registry, claims, free } = await world()
+    const dying = process({
+      server: {
+        async inNamespace(...work) {
+          await server.inNamespace(...work)
+          throw unavailable
+        },
+        release: () => Promise.reject(unavailable),
+      },
+    })
+    expect(await codeOf(dying.register(wish))).toBe('TENANCY_ERR_DATABASE_UNAVAILABLE')
+    expect(await claims()).toHaveLength(1)
+    for (const verb of ['register', 'ensure'] as const) {
+      expect(await codeOf(process()[verb](wish))).toBe('TENANCY_ERR_TENANT_EXISTS')
+      expect(await registry.getByIdentifier('acme')).toBeUndefined()
+    }
+    expect(await process().register({ identifier: 'acme' })).toMatchObject({ status: 'active' })
+    await free('42')
+    expect(await process().register({ ...wish, identifier: 'acme-2' })).toMatchObject({ status: 'active' })
   })
 })

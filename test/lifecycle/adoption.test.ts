@@ -364,6 +364,12 @@ for (const version of ['15', '18'] as const) {
       expect(await codeOf(() => app.tenancy.ensure(wish))).toBe(REFUSED)
       expect(await codeOf(() => app.tenancy.ensure({ identifier: 'doubtful' }))).toBe(REFUSED)
       expect((await app.tenancy.get('doubtful'))?.status).toBe('provisioning')
+      for (const verb of ['delete', 'suspend', 'activate', 'purge'] as const) {
+        await expect(app.tenancy[verb]('doubtful')).rejects.toMatchObject({
+          code: 'TENANCY_ERR_STATUS_TRANSITION',
+          message: expect.stringContaining('`ensure()`') as string,
+        })
+      }
       await asRoot(`alter role ${database.appRole} nobypassrls`)
       expect((await app.tenancy.ensure(wish)).status).toBe('active')
       expect(await namesIn(app, 'doubtful')).toEqual(['of doubtful'])
@@ -413,9 +419,12 @@ for (const version of ['15', '18'] as const) {
         const number = steps[step as keyof typeof steps]
         const wish = { identifier: `lost-${what}-${number}`, adopt: { namespace: `lost_${what}_${number}` } }
         await old(wish.adopt.namespace)
+        const before = await made()
         expect(await codeOf(() => service(losing(server, number, what)).register(wish))).toBe(
           'TENANCY_ERR_DATABASE_UNAVAILABLE',
         )
+        // What was announced for a tenant that there is not is nobody's.
+        expect(await made()).toBe(before + (number === 1 ? 0 : 1))
         const left = await store.getByIdentifier(wish.identifier)
         expect(left?.status).toBe(number === 1 ? undefined : 'provisioning')
         if (number === 2) {
