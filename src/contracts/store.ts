@@ -64,7 +64,7 @@ export interface TenantStore {
   hotTenants?(): Promise<readonly string[]>
   /** Notes which tenants are used, for who starts next. A hint: of two that write at once one is lost. */
   noteHotTenants?(ids: readonly string[]): Promise<void>
-  /** Resolves when the store answers. */
+  /** Resolves when the store answers, and may be read. */
   ping(): Promise<void>
   close(): Promise<void>
 }

@@ -34,6 +34,7 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
   const { admin, schema = 'tenancy', maxTenants } = options
   checkSchema(schema)
   let loading: Promise<RegistryQueries> | undefined
+  const readsNothing = `select 1 from ${quoteRegistry(schema)}.tenants, ${quoteRegistry(schema)}.change_counter where false`
 
   async function run<T>(work: (queries: RegistryQueries) => PromiseLike<T>): Promise<T> {
     try {
@@ -133,7 +134,7 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
       read: () => run(() => admin.query<HotRow>(`select ids from ${quoteRegistry(schema)}.hot_tenants`)),
       write: (ids) => run(() => admin.query(`update ${quoteRegistry(schema)}.hot_tenants set ids = $1::text`, [ids])),
     }),
-    ping: () => run(async () => void (await admin.query('select 1'))),
+    ping: () => run(() => admin.query(readsNothing).then(() => undefined)),
     async close() {},
   })
 }

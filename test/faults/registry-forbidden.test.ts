@@ -9,6 +9,7 @@ import { asSuperuser, baselineDatabase } from '../support/database.ts'
 import { asRoot, mysqlDatabase } from '../support/mysql.ts'
 
 const CODE = 'TENANCY_ERR_STORE_FORBIDDEN'
+const UNHEALTHY = { ok: false, checks: { database: { ok: true }, store: { ok: false, code: CODE } } }
 
 describeWith(['postgres18'], 'a right that is missing in the registry on PostgreSQL', ({ postgres18 }) => {
   const fresh = async () => {
@@ -54,11 +55,30 @@ describeWith(['postgres18'], 'a right that is missing in the registry on Postgre
     for (const name of [database.ownerRole, database.database, 'permission denied'])
       expect(answer.body).not.toContain(name)
     await expect(app.tenancy.register({ identifier: 'globex' })).rejects.toMatchObject({ code: CODE })
+    expect(await app.tenancy.health()).toMatchObject(UNHEALTHY)
     const both = await app.tenancy.suspendMany(['acme', 'globex'])
     for (const { error } of both) expect(error).toMatchObject({ code: CODE })
     await asRootOf(`alter schema tenancy owner to ${database.ownerRole}`)
     expect(await app.tenancy.suspend('acme')).toMatchObject({ status: 'suspended' })
   })
+})
+
+describeWith(['postgres18'], 'health() of a registry on PostgreSQL', ({ postgres18 }) => {
+  it.each(['tenants', 'change_counter'])(
+    'says that the right to read %s is missing, and that it is back',
+    async (table) => {
+      const database = await baselineDatabase(postgres18.url)
+      onTestFinished(() => database.drop())
+      const asRootOf = (text: string) => asSuperuser(database, (superuser) => superuser.query(text))
+      const app = await tenantApp(database)
+      onTestFinished(() => app.close())
+      expect(await app.tenancy.health()).toMatchObject({ ok: true })
+      await asRootOf(`revoke select on tenancy.${table} from ${database.ownerRole}`)
+      expect(await app.tenancy.health()).toMatchObject(UNHEALTHY)
+      await asRootOf(`grant select on tenancy.${table} to ${database.ownerRole}`)
+      expect(await app.tenancy.health()).toMatchObject({ ok: true })
+    },
+  )
 })
 
 describeWith(['mariadb'], 'a right that is missing in the registry on MariaDB', ({ mariadb }) => {
@@ -87,6 +107,11 @@ describeWith(['mariadb'], 'a right that is missing in the registry on MariaDB', 
     await asRoot(database.superUrl, [
       `grant all on \`registry\\_${database.adminUser.replace('_', '\\_')}\`.* to ${database.adminUser}@'%'`,
     ])
-    await started()
+    const app = await started()
+    expect(await app.tenancy.health()).toMatchObject({ ok: true })
+    await asRoot(database.superUrl, [
+      `revoke all on \`registry\\_${database.adminUser.replace('_', '\\_')}\`.* from ${database.adminUser}@'%'`,
+    ])
+    expect(await app.tenancy.health()).toMatchObject(UNHEALTHY)
   })
 })
