@@ -11,8 +11,11 @@ const SETTLE_MS = 5000
 const SESSION = `select current_setting('search_path') as path, coalesce(current_setting('app.current_tenant', true), '') as tenant,
   current_user::text as role, session_user::text as login, current_setting('statement_timeout') as timeout,
   current_setting('default_transaction_isolation') as isolation, current_setting('transaction_read_only') as read_only,
-  (select count(*) from pg_prepared_statements)::int as statements, (select count(*) from pg_cursors where is_holdable)::int as cursors,
+  (select count(*) from pg_prepared_statements where name not like 'tenancy\\_%')::int as statements, (select count(*) from pg_cursors where is_holdable)::int as cursors,
   array(select pg_listening_channels()) as channels`
+
+/** From now on the serving role may see what is prepared; a server that was opened before goes on as it did. */
+const SHOW_NAMES = 'grant execute on function pg_prepared_statement() to public'
 
 interface Inspected {
   readonly database: TestDatabase
@@ -26,6 +29,7 @@ export async function inspectPool({ database, target: { pool } }: Inspected, wat
     watch.note('wrong', `${pool.totalCount - pool.idleCount} connections are out, ${pool.waitingCount} wait`)
     return
   }
+  await asSuperuser(database, (superuser) => superuser.query(SHOW_NAMES))
   const clean = JSON.stringify(await freshSession(database))
   const clients = await Promise.all(Array.from({ length: pool.options.max }, () => pool.connect()))
   for (const client of clients) client.on('error', () => {})

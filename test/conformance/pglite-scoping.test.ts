@@ -315,6 +315,8 @@ describe('PGlite', () => {
         (select count(*)::int from pg_listening_channels()) as listening`)
       ).rows.map((row) => ({ ...row, note: row['note'] || null })),
     ]
+    // Tenants may not see it.
+    await server.admin.query('grant execute on function pg_catalog.pg_prepared_statement() to public')
     const before = await state()
     for (const run of [
       () => dbOf(a).execute(sql.raw(raw)),

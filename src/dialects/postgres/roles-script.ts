@@ -21,10 +21,11 @@ export interface RolesScriptOptions {
 
 /**
  * What PostgreSQL shares between all schemas and lets everybody use: large objects, and what shows other tenants' values
- * (pg_stats) or running statements (pg_stat_activity and the functions behind it).
+ * (pg_stats) or running statements (pg_stat_activity and the functions behind it). Also what shows the names of a session's prepared
+ * statements: that of a scope is a secret.
  */
 export const REVOKE_SHARED = `do $tenancy$ declare shared regprocedure; begin
-  for shared in select oid from pg_catalog.pg_proc where pronamespace = 'pg_catalog'::regnamespace and (proname ^@ 'lo_' or proname in ('loread', 'lowrite', 'pg_stat_get_activity', 'pg_stat_get_backend_activity')) loop
+  for shared in select oid from pg_catalog.pg_proc where pronamespace = 'pg_catalog'::regnamespace and (proname ^@ 'lo_' or proname in ('loread', 'lowrite', 'pg_stat_get_activity', 'pg_stat_get_backend_activity', 'pg_prepared_statement')) loop
     execute pg_catalog.format('revoke execute on function %s from public', shared);
   end loop;
 end $tenancy$;

@@ -26,7 +26,10 @@ export function scopeSql(scope: Scope, layout: Layout): ScopeSql {
   const { role } = layout
   const again = role === undefined ? undefined : `set local role ${quoteIdentifier(role)}`
   const values = ['search_path', searchPath, ...settings.flat(), ...(role === undefined ? [] : ['role', role])]
-  const calls = Array.from({ length: values.length / 2 }, (_, i) => `set_config($${2 * i + 1},$${2 * i + 2},true)`)
+  const calls = Array.from(
+    { length: values.length / 2 },
+    (_, i) => `pg_catalog.set_config($${2 * i + 1},$${2 * i + 2},true)`,
+  )
   const locals = settings.map(([name, value]) => `set local ${settingName(name)} to ${quoteLiteral(value)}`)
   return Object.freeze({
     text: `select ${calls.join(',')}`,

@@ -73,6 +73,18 @@ export async function beginsWith(query: AdminConnection['query'], path: readonly
   return found?.source === 'client' && found.path === path.join(',')
 }
 
+/**
+ * Whether nothing that runs on the serving connection can read the names of its prepared statements, whichever role it takes on.
+ * A view asks for the right to call its functions of whoever reads it.
+ */
+export async function hidesNames(query: AdminConnection['query']): Promise<boolean> {
+  const [found] = await query<{ shown: boolean }>(
+    `select exists (select from pg_catalog.pg_roles where pg_catalog.pg_has_role(oid, 'MEMBER')
+       and pg_catalog.has_function_privilege(oid, 'pg_catalog.pg_prepared_statement()', 'EXECUTE')) as shown`,
+  )
+  return found?.shown === false
+}
+
 /** Names that the wall depends on. */
 interface WallOptions {
   readonly extensionsSchema: string

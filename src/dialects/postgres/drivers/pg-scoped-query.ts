@@ -1,6 +1,8 @@
 import { tenancyError } from '../../../errors.ts'
 import type { ScopeSql } from '../scope-sql.ts'
+import type { NamedScope, ScopeNames } from './pg-named-scope.ts'
 import type { PgClient, PgConnection, PgModule, PgQuery, PgQueryConfig } from './pg-types.ts'
+import { wireMessages } from './pg-wire.ts'
 
 /** What goes ahead of a statement, in its flush. If it fails, PostgreSQL skips the statement. */
 export interface Lead {
@@ -8,6 +10,8 @@ export interface Lead {
   readonly inTransaction: boolean
   /** Parse, Bind and Execute, without Sync: serialised once per tenant. Absent where nothing goes ahead. */
   readonly bytes: Uint8Array | undefined
+  /** The same under a name, for single statements. Absent where names could be read, or may lead to another connection. */
+  readonly named?: NamedScope | undefined
   /** Where the connection itself is the scope: the database that it must lead to. */
   readonly database?: string
 }
@@ -37,23 +41,19 @@ export function connectionScope(database: string): WireScope {
   })
 }
 
-/** Serialises what a scope sends ahead of statements. */
-export function wireScope(pg: PgModule, { text, values, setLocal, again }: ScopeSql): WireScope {
-  const inside = again === undefined ? undefined : serialised(pg, again, [])
+/** Serialises what a scope sends ahead of statements; with `names`, under a name where that saves the server a parse. */
+export function wireScope(pg: PgModule, scope: ScopeSql, names?: ScopeNames): WireScope {
+  const { text, values, setLocal, again } = scope
+  const inside = again === undefined ? undefined : wireMessages(pg, { name: '', text: again, values: [] })
   return Object.freeze({
     setLocal,
-    alone: Object.freeze({ inTransaction: false, bytes: serialised(pg, text, values) }),
+    alone: Object.freeze({
+      inTransaction: false,
+      bytes: wireMessages(pg, { name: '', text, values }),
+      named: names?.of(scope),
+    }),
     inside: Object.freeze({ inTransaction: true, bytes: inside }),
   })
-}
-
-function serialised({ Connection }: PgModule, text: string, values: readonly string[]): Uint8Array {
-  const chunks: Uint8Array[] = []
-  const recorder = { _send: (bytes: Uint8Array) => void chunks.push(Uint8Array.from(bytes)) }
-  Connection.prototype.parse.call(recorder, { text, name: '' })
-  Connection.prototype.bind.call(recorder, { values })
-  Connection.prototype.execute.call(recorder, {})
-  return Buffer.concat(chunks)
 }
 
 /** Makes queries that carry their scope in the same flush. */
@@ -68,14 +68,18 @@ export interface ScopedQueries {
 /** Builds {@link ScopedQueries} on the loaded `pg`. */
 export function scopedQueries({ Query }: PgModule): ScopedQueries {
   class ScopedQuery extends Query {
+    readonly #config: PgQueryConfig
     readonly #client: PgClient
     readonly #lead: Lead
+    /** What went ahead went under this name. */
+    #named: NamedScope | undefined
     /** True until what went ahead has completed: messages up to there are not the user's. */
     #leading = false
     #settled = false
 
     constructor(config: PgQueryConfig, client: PgClient, lead: Lead) {
       super(config)
+      this.#config = config
       this.#client = client
       this.#lead = lead
     }
@@ -90,7 +94,9 @@ export function scopedQueries({ Query }: PgModule): ScopedQueries {
     }
 
     override prepare(connection: PgConnection): void {
-      const bytes = bytesAhead(this.#client, this.#lead)
+      let bytes = this.#lead.named?.ahead(this.#client)
+      if (bytes === undefined) bytes = bytesAhead(this.#client, this.#lead)
+      else this.#named = this.#lead.named
       this.#leading = bytes !== undefined
       if (bytes !== undefined) connection._send(bytes)
       super.prepare(connection)
@@ -105,20 +111,30 @@ export function scopedQueries({ Query }: PgModule): ScopedQueries {
     }
 
     override handleCommandComplete(message: unknown, connection: PgConnection): void {
-      if (this.#leading) this.#leading = false
-      else super.handleCommandComplete(message, connection)
+      if (this.#leading) {
+        this.#leading = false
+        this.#named?.succeeded(this.#client)
+      } else super.handleCommandComplete(message, connection)
     }
 
     override handleError(error: Error, connection: PgConnection): void {
       if (this.#settled) return
       this.#settled = true
-      super.handleError(error, connection)
+      if (this.#leading && this.#named?.failed(this.#client, error) === true) this.#repeat()
+      else super.handleError(error, connection)
     }
 
     override handleReadyForQuery(connection: PgConnection): void {
       if (this.#settled) return
       super.handleReadyForQuery(connection)
       this.#settled = true
+    }
+
+    /** Once more, without the name, as soon as the connection is ready: the server has skipped all behind the scope. */
+    #repeat(): void {
+      const again = new ScopedQuery(this.#config, this.#client, this.#lead)
+      if (this.callback !== undefined) again.callback = this.callback
+      this.#client.query(again)
     }
   }
 

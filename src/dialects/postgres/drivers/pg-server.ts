@@ -12,16 +12,17 @@ import type { AdoptionRights } from '../adopt-schema.ts'
 import { openAdoptingSession } from '../adopting-session.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace, releaseNamespace } from '../destroy-namespace.ts'
-import { layoutOf, type LayoutOptions, sharedPath, writtenStrategies } from '../layout.ts'
+import { type Layout, layoutOf, type LayoutOptions, sharedPath, writtenStrategies } from '../layout.ts'
 import { postgresProfile } from '../profile.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
 import { scopeSql } from '../scope-sql.ts'
-import { assertQuiet, assertWall, beginsWith } from '../session-rights.ts'
+import { assertQuiet, assertWall, beginsWith, hidesNames } from '../session-rights.ts'
 import { sharedNamespace } from '../shared/namespace.ts'
 import { type DatabaseAccess, dropDatabase, inDatabase } from '../tenant-database.ts'
 import { verifyScope } from '../verify/verify-scope.ts'
 import { connectPgChanges } from './pg-change-connection.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
+import { ScopeNames } from './pg-named-scope.ts'
 import { type ConnectionSource, type EndablePool, openPool } from './pg-pool.ts'
 import {
   connectionScope,
@@ -94,6 +95,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
   let servingRole: string | undefined
   /** Whether connections to tenants' databases begin with the tenant's path, so that none is sent. */
   let begins = false
+  /** Names for the scope statements on the shared pool, where tenants cannot read them. */
+  let names: ScopeNames | undefined
   const scopeText = createTextScoper(postgresProfile)
   const patienceMs = (options.closeTimeout ?? 10) * 1000
   let closing: Promise<PromiseSettledResult<void>[]> | undefined
@@ -102,11 +105,11 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     return opened
   }
   const session = (scope: Scope, guard: Guard): TenantSession => {
-    const { shared, queries } = parts()
+    const { queries } = parts()
     const layout = layoutOf(scope, options.shared)
     return Object.freeze({
       queries,
-      scope: silentScopeOf(scope, options, begins) ?? wireScope(shared.pg, scopeSql(scope, layout)),
+      scope: silentScopeOf(scope, options, begins) ?? sentScope(scope, layout),
       scopeText: (text: string) => scopeText(text, layout.naming),
       guard,
       pooled: options.pooled,
@@ -114,6 +117,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
       onStatement: options.onStatement,
     })
   }
+  const sentScope = (scope: Scope, layout: Layout): WireScope =>
+    wireScope(parts().shared.pg, scopeSql(scope, layout), scope.strategy === 'database' ? undefined : names)
   const sourceOf = ({ strategy, namespace }: Scope, path = begins): ConnectionSource => {
     const { databases, shared } = parts()
     if (strategy !== 'database') return shared
@@ -189,6 +194,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         // A scope that is sent makes a transaction, which keeps DROP DATABASE out where a role that is too strong serves.
         const silent = options.strategies.includes('database') && baseline.bypasses.length === 0
         begins = silent && (await takesStartupPath(ready.shared.pg, options))
+        names =
+          !options.pooled && (await hidesNames(queryOn(ready.shared))) ? new ScopeNames(ready.shared.pg) : undefined
         servingRole = baseline.role === adminRole ? undefined : baseline.role
         opened = ready
         const breaches = [...shown, ...breachesOf(baseline)]

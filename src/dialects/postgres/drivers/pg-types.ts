@@ -116,7 +116,7 @@ export interface PgModule {
   readonly Connection: {
     readonly prototype: {
       parse(this: { _send(bytes: Uint8Array): void }, query: { text: string; name: string }): void
-      bind(this: { _send(bytes: Uint8Array): void }, config: { values: readonly string[] }): void
+      bind(this: { _send(bytes: Uint8Array): void }, config: { statement?: string; values: readonly string[] }): void
       execute(this: { _send(bytes: Uint8Array): void }, config: object): void
     }
   }
