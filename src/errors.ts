@@ -24,7 +24,7 @@ const table = {
     'There are %s tenancy instances in this process and no tenant context. Use `app.tenancy.run()`.',
   ],
 
-  TENANCY_ERR_TENANT_UNKNOWN: [400, 'The tenant of this request could not be determined.'],
+  TENANCY_ERR_TENANT_UNKNOWN: [400, 'The tenant could not be determined, or is not served.'],
   TENANCY_ERR_TENANT_SUSPENDED: [403, 'This tenant is suspended.'],
   TENANCY_ERR_NO_TENANT: [
     500,
@@ -78,7 +78,7 @@ const table = {
 
   TENANCY_ERR_STORE_UNAVAILABLE: [503, 'The tenant store cannot be reached.'],
   TENANCY_ERR_STORE_FORBIDDEN: [503, 'A right is missing in the tenant store: %s. `cause` says which.'],
-  TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database cannot be reached.'],
+  TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database%s cannot be reached.'],
   TENANCY_ERR_POOL_TIMEOUT: [503, 'No database connection became free within %s ms.'],
 
   TENANCY_ERR_STRATEGY_UNSUPPORTED: [
@@ -151,6 +151,9 @@ const brand = Symbol.for('fastify-tenancy.error')
 /** Seconds a client should wait before it tries again when a dependency is down. */
 const RETRY_AFTER_SECONDS = '5'
 
+/** What fills a sentence where there is nothing to say more exactly. */
+const unsaid: Partial<Record<TenancyErrorCode, readonly string[]>> = { TENANCY_ERR_DATABASE_UNAVAILABLE: [''] }
+
 /** Makes the error of `code`; `parameters` fill the `%s` of its sentence. */
 export function tenancyError(
   code: TenancyErrorCode,
@@ -158,7 +161,8 @@ export function tenancyError(
   cause?: unknown,
 ): TenancyError {
   const ErrorClass = constructors.get(code) as Constructor
-  const error = new ErrorClass(...parameters, ...(cause === undefined ? [] : [{ cause }]))
+  const filled = parameters.length === 0 ? (unsaid[code] ?? []) : parameters
+  const error = new ErrorClass(...filled, ...(cause === undefined ? [] : [{ cause }]))
   Error.captureStackTrace(error, tenancyError)
   Object.defineProperty(error, brand, { value: true })
   if (error.statusCode === 503) Object.assign(error, { headers: { 'retry-after': RETRY_AFTER_SECONDS } })

@@ -9,7 +9,7 @@ import { as, optionsFor, type PlainDb, tenantApp } from '../support/app.ts'
 import { asSuperuser, baselineDatabase } from '../support/database.ts'
 
 const UNKNOWN =
-  '{"type":"about:blank","title":"Bad Request","status":400,"detail":"The tenant of this request could not be determined.","code":"TENANCY_ERR_TENANT_UNKNOWN"}'
+  '{"type":"about:blank","title":"Bad Request","status":400,"detail":"The tenant could not be determined, or is not served.","code":"TENANCY_ERR_TENANT_UNKNOWN"}'
 
 const db = () => getTenantDb() as PlainDb
 

@@ -117,7 +117,7 @@ describeWith(['postgres15', 'postgres18'], 'a server beside main', ({ postgres15
     const { app, logged } = await shopOnTwo({ tenantStore })
     await app.ready()
     expect(logged).toContain(
-      `Server "eu": It cannot be opened (${UNAVAILABLE}, ECONNREFUSED), and its tenants are answered 503 until it can: The database cannot be reached.`,
+      `Server "eu": It cannot be opened (${UNAVAILABLE}, ECONNREFUSED), and its tenants are answered 503 until it can: The database of \`adminDatabaseUrl\` cannot be reached.`,
     )
     await expectOnlyMain(app)
     expect(Object.keys(app.tenancy.getMetrics().pools)).toEqual(['serving', 'admin', 'registry'])

@@ -2,9 +2,11 @@ import { readFile, rename, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { mysqlTable, serial } from 'drizzle-orm/mysql-core'
+import Fastify from 'fastify'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { parseConfig } from '../../src/config.ts'
-import { runWithoutTenant, type TenancyOptions } from '../../src/index.ts'
+import tenancy, { runWithoutTenant, type TenancyOptions } from '../../src/index.ts'
 import { createTenancy } from '../../src/tenancy.ts'
 import { type TestDatabase, withPort } from '../servers/database.ts'
 import { type RunningPostgres, startPostgres } from '../servers/postgres.ts'
@@ -12,6 +14,7 @@ import { freePort } from '../servers/process.ts'
 import { describeWith } from '../servers/suite.ts'
 import { optionsFor, tenantApp } from '../support/app.ts'
 import { asSuperuser, baselineDatabase } from '../support/database.ts'
+import { mysqlDatabase } from '../support/mysql.ts'
 import { gate, itemsMigration, migrationsOf, until } from './fixture.ts'
 
 const UNAVAILABLE = { code: 'TENANCY_ERR_DATABASE_UNAVAILABLE', statusCode: 503 }
@@ -38,14 +41,18 @@ describeWith(['postgres18'], 'a start without a database', () => {
     return copy.href
   }
 
-  it('fails with a code when the port is closed, serving or admin, and closes', async () => {
+  it('fails with a code when the port is closed, serving or admin, names the option alone, and closes', async () => {
     const port = await freePort()
-    for (const options of [
-      { databaseUrl: withPort(database.appUrl, port) },
-      { adminDatabaseUrl: withPort(database.adminUrl, port) },
-    ]) {
+    const closed = withPort(database.adminUrl, port)
+    const cases: readonly (readonly [named: string, options: TenancyOptions])[] = [
+      ['databaseUrl', { databaseUrl: withPort(database.appUrl, port) }],
+      ['adminDatabaseUrl', { adminDatabaseUrl: closed }],
+      ['databaseUrl', { databaseUrl: closed, adminDatabaseUrl: closed }],
+    ]
+    for (const [named, options] of cases) {
       const app = await unstarted(options)
-      await expect(app.ready()).rejects.toMatchObject(UNAVAILABLE)
+      const message = `The database of \`${named}\` cannot be reached.`
+      await expect(app.ready()).rejects.toMatchObject({ ...UNAVAILABLE, message, cause: expect.any(Error) as Error })
       await app.close()
     }
     expect(await clientBackends()).toBe(0)
@@ -210,4 +217,24 @@ describeWith(['postgres18'], 'a start without a database', () => {
     }
     return count
   }
+})
+
+describeWith(['mariadb'], 'a start without MariaDB', ({ mariadb }) => {
+  it('names the option that leads to the account that cannot get in', async () => {
+    const database = await mysqlDatabase(mariadb.url)
+    onTestFinished(() => database.drop())
+    const { url: databaseUrl, adminUrl: adminDatabaseUrl } = database
+    const wrong = (url: string) => Object.assign(new URL(url), { password: 'wrong-secret' }).href
+    for (const [named, options] of [
+      ['databaseUrl', { databaseUrl: wrong(databaseUrl), adminDatabaseUrl }],
+      ['adminDatabaseUrl', { databaseUrl, adminDatabaseUrl: wrong(adminDatabaseUrl) }],
+    ] as const) {
+      const app = Fastify()
+      onTestFinished(() => app.close())
+      await app.register(tenancy, { ...options, schema: { items: mysqlTable('items', { id: serial() }) } })
+      const failure = await Promise.resolve(app.ready()).catch((error: unknown) => error)
+      expect(failure).toMatchObject({ ...UNAVAILABLE, message: `The database of \`${named}\` cannot be reached.` })
+      expect(String((failure as Error).stack)).not.toContain('wrong-secret')
+    }
+  })
 })

@@ -7,6 +7,7 @@ import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
+import { adminOption, reach } from '../../../util/reach.ts'
 import { checkBaseline } from '../baseline.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
 import { destroyNamespace, detachNamespace } from '../destroy-namespace.ts'
@@ -144,11 +145,16 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
       assertOneDatabase(options)
       const ready = opened ?? (await load(options))
       try {
-        const admin = await adminLogin(ready)
-        const [found, reached] = await onLease(ready.serving, async (lease) => [
-          await checkBaseline(queryOn(lease), admin),
-          await registryBreaches(queryOn(lease), options.registrySchema),
-        ])
+        const admin = await reach(adminOption(options), adminLogin(ready))
+        const serves = onLease(
+          ready.serving,
+          async (lease) =>
+            [
+              await checkBaseline(queryOn(lease), admin),
+              await registryBreaches(queryOn(lease), options.registrySchema),
+            ] as const,
+        )
+        const [found, reached] = await reach('databaseUrl', serves)
         if (strategies.includes('rls') && found.bypasses.length > 0) {
           throw tenancyError('TENANCY_ERR_RLS_BYPASSED', [found.login, `it ${found.bypasses[0]}`])
         }

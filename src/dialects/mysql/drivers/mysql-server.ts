@@ -5,6 +5,7 @@ import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
+import { adminOption, reach } from '../../../util/reach.ts'
 import { checkBaseline } from '../baseline.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
 import { destroyNamespace } from '../destroy-namespace.ts'
@@ -115,7 +116,10 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
       assertDatabases(options)
       const ready = opened ?? (await load(options))
       try {
-        const accounts = await accountsOf(ready)
+        const accounts = {
+          serving: await reach('databaseUrl', accountOf(ready.serving)),
+          admin: await reach(adminOption(options), accountOf(ready.adminPool)),
+        }
         const breaches = await onLease(ready.serving, (lease) =>
           checkBaseline(queryOn(lease), accounts, options.registrySchema),
         )

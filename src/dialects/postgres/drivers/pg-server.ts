@@ -5,6 +5,7 @@ import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
+import { adminOption, reach } from '../../../util/reach.ts'
 import { type Baseline, checkBaseline, refuseBypass } from '../baseline.ts'
 import { adoptedStrategies, serverCapabilities } from '../capabilities.ts'
 import { databaseWarnings } from '../database-rights.ts'
@@ -175,8 +176,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     async open() {
       const ready = opened ?? (await load(options))
       try {
-        const administering = await sessionOf(ready.admin)
-        assertSameDatabase(await sessionOf(ready.shared), administering)
+        const administering = await reach(adminOption(options), sessionOf(ready.admin))
+        assertSameDatabase(await reach('databaseUrl', sessionOf(ready.shared)), administering)
         const adminRole = administering.role
         const baseline = await checkBaseline(queryOn(ready.shared), {
           registrySchema: options.registrySchema,

@@ -126,7 +126,7 @@ export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer
         opened ??= ready
         return hasLog ? [] : [NO_WAL]
       } catch (error) {
-        throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
+        throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl`'], error)
       }
     },
 
@@ -215,7 +215,9 @@ function withFolders(location: Location): Location {
   try {
     return prepare(location)
   } catch (error) {
-    throw isTenancyError(error) ? error : tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
+    throw isTenancyError(error)
+      ? error
+      : tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl`, or its `tenantFolder`,'], error)
   }
 }
 
