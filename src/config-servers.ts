@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { z } from 'zod'
 import { type serverSchema, serverRanges } from './config-schema.ts'
 import { databaseKind } from './database-url.ts'
+import { faultBehind } from './server-url.ts'
 import { MAIN_SERVER } from './contracts/tenant.ts'
 import { closest } from './util/env.ts'
 import { quoteReceived } from './util/identifier.ts'
@@ -35,7 +36,8 @@ export function refusedServers(given: unknown, issues: readonly z.core.$ZodIssue
     const value = path.reduce<unknown>((from, part) => Reflect.get(Object(from), part), given)
     if (key === undefined) return [`${at(name)} got ${typeOf(value)} (not shown). Use ${FORM}.`]
     const received = value === undefined ? 'is missing' : `got ${typeOf(value)} (not shown)`
-    return [`${at(name, key)} ${received}. Use ${serverRanges[key as keyof typeof serverRanges]}.`]
+    const fault = key === 'pooler' ? '' : faultBehind(value)
+    return [`${at(name, key)} ${received}${fault}. Use ${serverRanges[key as keyof typeof serverRanges]}.`]
   })
 }
 

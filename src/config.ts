@@ -4,6 +4,7 @@ import { configSchema, type Note, notes } from './config-schema.ts'
 import { schemaScopingProblem, tenantRolesProblem } from './config-scoping.ts'
 import { adminUrlProblem, refusedServers, type ServerEntry, serverProblems } from './config-servers.ts'
 import { databaseKind, urlForms } from './database-url.ts'
+import { faultBehind } from './server-url.ts'
 import { tenancyError } from './errors.ts'
 import { closest, fromText, PREFIX, variableName } from './util/env.ts'
 import { quoteReceived } from './util/identifier.ts'
@@ -286,7 +287,8 @@ function mayEmbed(values: Partial<Checked>, failed: ReadonlySet<OptionName>, { N
 /** What the schema says of a value, a sentence for each problem. */
 function refused(name: OptionName, given: unknown, issues: readonly z.core.$ZodIssue[]): string[] {
   if (name === 'servers') return refusedServers(given, issues)
-  return [`${received(name, given)}. Use ${noteOf(name).range}.`]
+  const isUrl = name === 'databaseUrl' || name === 'adminDatabaseUrl'
+  return [`${received(name, given)}${isUrl ? faultBehind(given) : ''}. Use ${noteOf(name).range}.`]
 }
 
 /** What was received, for a message; never a secret, nor anything that may hold one. */

@@ -328,6 +328,46 @@ describe('database URLs', () => {
     },
   )
 
+  test.each([
+    ['mssql://app:hunter2@db', 'it names no database: `mssql://…/database`'],
+    ['mssql://app:hunter2@db/', 'it names no database: `mssql://…/database`'],
+    ['mssql://app:hunter2@db/saas/hunter2', 'there is more than the name of a database behind its host'],
+    ['mssql://app:hunter2@/saas', 'it names no host'],
+    ['mssql://app:hunter2@db,1433/saas', 'its host has a `,`: a port comes behind `:`'],
+    ['mssql://app:hunter2@db\\SQLEXPRESS/saas', 'its host has a `\\`: give a named instance by its port, `host:1433`'],
+    [
+      'sqlserver://db:1433;database=saas;user=app;password=hunter2',
+      'it has a `;`: write `mssql://user:password@host:1433/database`',
+    ],
+    ['mssql://app:hunter2%@db/saas', 'a % in it is no escape of a character: write % itself as %25'],
+    ['mysql://app:hunter2%ff@db/saas', 'a % in it is no escape of a character: write % itself as %25'],
+    ['mysql://app:hunter2@/saas', 'it names no host'],
+    ['mysql://app@db/saas?ssl={hunter2', 'its `ssl` begins like JSON and is none'],
+    ['mssql://app:hunter2@db:99999/saas', 'its parts cannot be told apart'],
+    ['mssql://app:hunter/2@db/saas', 'its parts cannot be told apart'],
+    ['mssql://app:hunter2@db/saas#x', 'it has a `#`, which is %23 in a password'],
+    ['mssql://app@db/saas?password=hunter2', 'it has a parameter other than `encrypt` and `trustServerCertificate`'],
+    ['mssql://app:hunter2@db/saas?encrypt=yes', 'its `encrypt` is neither true nor false'],
+    [
+      'Server=tcp:db,1433;Database=saas;User Id=app;Password=hunter2',
+      'it is a connection string: write `mssql://user:password@host:1433/database`',
+    ],
+    [
+      'jdbc:sqlserver://db;password=hunter2',
+      'it is a connection string: write `mssql://user:password@host:1433/database`',
+    ],
+    ['mysql://app:hunter2@db/saas?multipleStatements=true', 'it has a parameter other than `ssl` and `socketPath`'],
+    ['mysql://app:hunter2@a,b/saas', 'it names several hosts'],
+    ['postgres:///saas', 'it names no host'],
+  ])('%s is refused for what is wrong with it, and none of it is shown', (given, fault) => {
+    const options = [{ databaseUrl: given }, { adminDatabaseUrl: given }, { servers: { eu: { databaseUrl: given } } }]
+    for (const wrong of options) {
+      const message = refusal({ databaseUrl: 'mssql://app@db/saas', ...wrong })
+      expect(message).toContain(`(not shown): ${fault}. Use \`postgres://…\`, `)
+      for (const piece of ['hunter', 'SQLEXPRESS', '99999', 'multipleStatements']) expect(message).not.toContain(piece)
+    }
+  })
+
   test('a fragment is refused', () => {
     expect(refusal({ databaseUrl: `${URL}#x` })).toContain('%23')
   })
