@@ -5,11 +5,8 @@ import { doctor, doctorUsage } from './doctor.ts'
 import type { Output } from './output.ts'
 import { reencryptCommand, reencryptUsage } from './reencrypt.ts'
 
-/** What a command needs and does. */
-interface Command {
-  readonly usage: string
-  run(args: readonly string[], output: Output): number | Promise<number>
-}
+/** Does a command, and gives the exit code. */
+type Command = (args: readonly string[], output: Output) => number | Promise<number>
 
 const OK = 0
 /** The caller asked for something that is not there. */
@@ -38,9 +35,9 @@ Run it as superuser, connected to that database:
 `
 
 const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
-  ['roles', { usage: rolesUsage, run: roles }],
-  ['reencrypt', { usage: reencryptUsage, run: (args, output) => reencryptCommand(args, output, process.env) }],
-  ['doctor', { usage: doctorUsage, run: (args, output) => doctor(args, output, process.env) }],
+  ['roles', roles],
+  ['reencrypt', (args, output) => reencryptCommand(args, output, process.env)],
+  ['doctor', (args, output) => doctor(args, output, process.env)],
 ])
 
 const usage = `Usage: ${rolesUsage}
@@ -67,16 +64,20 @@ export function run(args: readonly string[], output: Output): number | Promise<n
   }
   const command = name === undefined ? undefined : commands.get(name)
   if (command === undefined) {
-    output.err(name === undefined ? usage : `fastify-tenancy: unknown command ${quoteReceived(name)}\n\n${usage}`)
+    output.err(name === undefined ? usage : wrongUse('fastify-tenancy', `unknown command ${quoteReceived(name)}`))
     return WRONG_USE
   }
   try {
-    return command.run(rest, output)
+    return command(rest, output)
   } catch (error) {
     if (!(error instanceof UsageError) && !isParseError(error)) throw error
-    output.err(`fastify-tenancy ${name}: ${error.message}\n\n${command.usage}`)
+    output.err(wrongUse(`fastify-tenancy ${name}`, error.message))
     return WRONG_USE
   }
+}
+
+function wrongUse(program: string, reason: string): string {
+  return `${program}: ${reason.replace(/\.$/, '')}. See \`${program} --help\`.\n`
 }
 
 function roles(args: readonly string[], output: Output): number {

@@ -75,7 +75,8 @@ test('no command: the usage on stderr, exit 2', () => {
 })
 
 test('an unknown command is named', () => {
-  expect(call('rolls')).toMatchObject({ code: 2, out: '', err: expect.stringContaining('"rolls"') as string })
+  const err = 'fastify-tenancy: unknown command "rolls". See `fastify-tenancy --help`.\n'
+  expect(call('rolls')).toEqual({ code: 2, out: '', err })
 })
 
 test.each(['toString', '__proto__'])('%s is no command', (name) => {
@@ -85,7 +86,7 @@ test.each(['toString', '__proto__'])('%s is no command', (name) => {
 test('all missing options are told at once', () => {
   const { code, out, err } = call('roles', '--serving', 'app')
   expect({ code, out }).toEqual({ code: 2, out: '' })
-  expect(err).toContain('missing --database, --admin')
+  expect(err).toBe('fastify-tenancy roles: missing --database, --admin. See `fastify-tenancy roles --help`.\n')
 })
 
 test.each([
@@ -102,7 +103,8 @@ test.each([
 ])('%s is refused on stderr, with exit 2 and no SQL', (_what, args) => {
   const { code, out, err } = call('roles', ...names, ...args)
   expect({ code, out }).toEqual({ code: 2, out: '' })
-  expect(err).toMatch(/^fastify-tenancy roles: .+\n/)
+  // The reason is not pushed out of sight by all the help there is.
+  expect(err).toMatch(/^fastify-tenancy roles: .+\. See `fastify-tenancy roles --help`\.\n$/)
 })
 
 test('a name of 63 bytes is taken', () => {
