@@ -19,7 +19,7 @@ import {
   routeMode,
   type RouteTenancy,
 } from './route-options.ts'
-import { createTenancy, type Tenancy } from './tenancy.ts'
+import { createTenancy, type Tenancy, type TenancyInstance } from './tenancy.ts'
 import { pathMatcher } from './util/path-match.ts'
 
 declare module 'fastify' {
@@ -45,15 +45,27 @@ export const tenancy = fp(
   async function fastifyTenancy(app: FastifyInstance, options: TenancyOptions) {
     if (app.hasDecorator('tenancy')) throw tenancyError('TENANCY_ERR_ALREADY_REGISTERED')
     const config = parseConfig(options)
-    const instance = createTenancy(config, app.log)
+    let instance = createTenancy(config, app.log)
     const excluded = pathMatcher(config.excludedPaths)
-    const admit = createAdmission({
-      resolver: configuredResolver(config),
-      tenants: instance.lookup,
-      authorize: config.authorize,
-    })
+    const resolver = configuredResolver(config)
+    const admitting = ({ lookup: tenants }: TenancyInstance) =>
+      createAdmission({ resolver, tenants, authorize: config.authorize })
+    let admit = admitting(instance)
+    let ended: Promise<unknown> = Promise.resolve()
 
-    app.decorate('tenancy', instance)
+    async function start(): Promise<void> {
+      try {
+        await inTime(instance.start(), app.initialConfig.pluginTimeout)
+      } catch (error) {
+        // What it has opened would keep the process alive. Not awaited: Fastify has no more time. Who tries again does so with another one.
+        ended = Promise.all([ended, instance.close()])
+        instance = createTenancy(config, app.log, ended)
+        admit = admitting(instance)
+        throw error
+      }
+    }
+
+    app.decorate('tenancy', { getter: () => instance })
     decorateRequests(app)
 
     const readMode = modeReader()
@@ -116,8 +128,10 @@ export const tenancy = fp(
     })
     app.addHook(config.hook, resolveTenant)
     app.addHook('onError', explain)
-    app.addHook('onReady', () => inTime(instance.start(), app.initialConfig.pluginTimeout))
-    app.addHook('onClose', instance.close)
+    app.addHook('onReady', start)
+    app.addHook('onClose', async () => {
+      await Promise.all([ended, instance.close()])
+    })
   },
   { fastify: '5.x', name: 'fastify-tenancy' },
 )

@@ -170,8 +170,8 @@ const REVIEW_PAUSE_MS = 1000
 const UNPROVEN =
   'Tenants are resolved from what the caller claims. Give `authorize` to check that it may act for that tenant.'
 
-/** Builds an instance. Pure: connections are made by `start()`. */
-export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance {
+/** Builds an instance. Pure: connections are made by `start()`, once `after` is over. */
+export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<unknown>): TenancyInstance {
   const server = configuredServers(config, {
     onStatement: config.databaseEcho ? (statement) => log.debug({ statement }, 'tenant statement') : undefined,
     warn: (sentence) => log.warn(sentence),
@@ -242,6 +242,7 @@ export function createTenancy(config: TenancyConfig, log: Log): TenancyInstance 
   }
 
   const boot = async (): Promise<void> => {
+    await after
     if (config.authorize === undefined) log.warn(UNPROVEN)
     for (const note of notes) log.warn(note)
     for (const warning of await server.open()) log.warn(warning)
