@@ -208,7 +208,14 @@ describeMssql('namespaces on SQL Server', (url) => {
       else await expect(destroyed).rejects.toMatchObject({ code: 'TENANCY_ERR_DESTROY_INCOMPLETE' })
     }
     // For ever: also when nobody has it any more.
-    await expect(run({ ...placedScope(rlsStrategy()), settings: one.settings })).rejects.toMatchObject(taken)
+    const again = { ...placedScope(rlsStrategy()), settings: one.settings }
+    await expect(run(again)).rejects.toMatchObject(taken)
+    // But for one that never was, which gives back its own and no other.
+    await shared.release?.(again)
+    await expect(run(again)).rejects.toMatchObject(taken)
+    for (const [i, scope] of [one, ...twins].entries())
+      if (results[i]?.status === 'fulfilled') await shared.release?.(scope)
+    expect(await run(again)).toMatchObject({ created: false })
     const text = `select * from [rls].[__tenancy_row_keys]`
     await expect((shared.client(one, open) as Client).request().query(text)).rejects.toThrow()
     await shared.close()

@@ -7,7 +7,7 @@ import { ledgerName, type NamespaceRights } from './namespace-session.ts'
 import { drop, dropObjects, objectsOf } from './objects.ts'
 import { mssqlProfile } from './profile.ts'
 import { destroyRows } from './rls/destroy-rows.ts'
-import { claimRowKey } from './rls/row-keys.ts'
+import { claimRowKey, releaseRowKey } from './rls/row-keys.ts'
 import { detachFromShared } from './shared/detach.ts'
 
 type Query = AdminConnection['query']
@@ -31,6 +31,12 @@ export async function destroyNamespace(query: Query, scope: Scope, rights: Names
     return destroyRows(query, tenant, { layout, column: rights.shared.tenantColumn, ledger: ledgerName(layout) })
   }
   return layout.own ? destroySchema(query, layout) : destroyPrefixed(query, scope, layout)
+}
+
+/** Gives back the row key of a tenant that never was, inside a running transaction and under the namespace's lock. */
+export async function releaseNamespace(query: Query, scope: Scope, rights: NamespaceRights): Promise<void> {
+  const layout = layoutOf(scope, rights.shared)
+  if (await isOurs(query, scope, layout)) await releaseRowKey(query, layout, scope)
 }
 
 /**

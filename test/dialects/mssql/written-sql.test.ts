@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { AdminConnection } from '../../../src/contracts/dialect.ts'
 import { type Scope, TENANT_SETTING } from '../../../src/contracts/isolation.ts'
 import type { StrategyName } from '../../../src/contracts/tenant.ts'
-import { destroyNamespace } from '../../../src/dialects/mssql/destroy-namespace.ts'
+import { destroyNamespace, releaseNamespace } from '../../../src/dialects/mssql/destroy-namespace.ts'
 import { layoutOf } from '../../../src/dialects/mssql/layout.ts'
 import { locked } from '../../../src/dialects/mssql/lock.ts'
 import { openNamespaceSession } from '../../../src/dialects/mssql/namespace-session.ts'
@@ -370,6 +370,26 @@ describe('the rows of a tenant', () => {
       code: 'TENANCY_ERR_NAMESPACE_EXISTS',
     })
     expect(taken.sent).toEqual([])
+  })
+
+  it('that never came leave no key behind, and nothing of anybody else goes', async () => {
+    const ours = script(asked(0))
+    await releaseNamespace(ours.query, scopeOf('rls'), rights)
+    expect(ours.sent).toEqual([`delete from [rls].[__tenancy_row_keys] where tenant = @p0 -- ["${ID}"]`])
+    const unmade = script([])
+    await releaseNamespace(unmade.query, scopeOf('rls'), rights)
+    expect(unmade.sent).toEqual([])
+    const theirs: Parameters<typeof script>[0][] = [
+      [['sys.schemas s where s.name', [{ mark: null }]]],
+      [...asked(0), ['as mark from sys.tables t', [{ mark: null }]]],
+    ]
+    for (const answers of theirs) {
+      const { sent, query } = script(answers)
+      await expect(releaseNamespace(query, scopeOf('rls'), rights)).rejects.toMatchObject({
+        code: 'TENANCY_ERR_NAMESPACE_EXISTS',
+      })
+      expect(sent).toEqual([])
+    }
   })
 
   it('come in an order in which none refers to one that is gone', () => {

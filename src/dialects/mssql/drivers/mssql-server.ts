@@ -10,7 +10,7 @@ import { loadPeer } from '../../../util/load-peer.ts'
 import { adminOption, reach } from '../../../util/reach.ts'
 import { checkBaseline } from '../baseline.ts'
 import { capabilities, textScoped } from '../capabilities.ts'
-import { destroyNamespace, detachNamespace } from '../destroy-namespace.ts'
+import { destroyNamespace, detachNamespace, releaseNamespace } from '../destroy-namespace.ts'
 import { inspectServer } from '../inspect-server.ts'
 import { layoutOf, type SharedSchemas } from '../layout.ts'
 import { locked } from '../lock.ts'
@@ -188,6 +188,10 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
         await detachNamespace(query, scope, rights())
         return inTransaction(lease, destroy)
       }),
+    async release(scope) {
+      if (scope.strategy !== 'rls') return
+      await alone(scope, (query, lease) => inTransaction(lease, () => releaseNamespace(query, scope, rights())))
+    },
     verify: async (scope) =>
       verifyScope({
         server: confined,

@@ -18,7 +18,7 @@ export const ROW_KEYS = '__tenancy_row_keys'
 const MARK = 'row keys'
 
 /**
- * Writes down for ever that a tenant has its row key, for who holds the lock of the shared schema. Idempotent.
+ * Writes down that a tenant has its row key, for ever once it was served, for who holds the lock of the shared schema. Idempotent.
  * @returns false when another tenant has the key
  * @throws TENANCY_ERR_NAMESPACE_EXISTS when there is a table of this name that is not ours
  */
@@ -38,4 +38,16 @@ export async function claimRowKey(query: Query, layout: Layout, { tenantId, sett
   )
   const [claim] = await query<{ tenant: string }>(`select tenant from ${table} where row_key = @p0`, [key])
   return claim?.tenant === tenantId
+}
+
+/**
+ * Gives back what `claimRowKey` wrote down for this tenant, for who holds the same lock.
+ * @throws TENANCY_ERR_NAMESPACE_EXISTS when there is a table of this name that is not ours
+ */
+export async function releaseRowKey(query: Query, layout: Layout, { tenantId }: Scope): Promise<void> {
+  const table = fullName(layout, ROW_KEYS)
+  const mark = await markOfTable(query, layout.schema, ROW_KEYS)
+  if (mark === undefined) return
+  if (mark !== MARK) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [table])
+  await query(`delete from ${table} where tenant = @p0`, [tenantId])
 }
