@@ -18,6 +18,8 @@ const kinds: readonly UrlRules[] = [
   {
     scheme: /^postgres(ql)?:\/\//,
     fault(url) {
+      // `pg` takes a % that begins no escape for itself.
+      if (badEscape((url.split('?', 1)[0] ?? '').replace(/%(?![\da-f]{2})/gi, '%25'))) return BAD_ESCAPE
       const parsed = parseUrl(url)
       if (parsed === undefined) return UNREADABLE
       return hashOrHosts(parsed) ?? (parsed.hostname || parsed.searchParams.get('host') ? undefined : NO_HOST)

@@ -312,6 +312,7 @@ describe('database URLs', () => {
     ['postgres://app:pw@/saas?host=/run/postgresql', 'postgres://app:pw@/saas?host=/run/postgresql'],
     ['postgres:///saas?host=/run/postgresql', 'postgres:///saas?host=/run/postgresql'],
     ['postgres://127.0.0.1:5432', 'postgres://127.0.0.1:5432'],
+    ['postgres://app:100%@db/saas', 'postgres://app:100%@db/saas'],
     ['pglite:memory', 'pglite:memory'],
     ['pglite:./data/', 'pglite:./data'],
     ['pglite:/var/data', 'pglite:/var/data'],
@@ -359,6 +360,7 @@ describe('database URLs', () => {
     ['mysql://app:hunter2@db/saas?multipleStatements=true', 'it has a parameter other than `ssl` and `socketPath`'],
     ['mysql://app:hunter2@a,b/saas', 'it names several hosts'],
     ['postgres:///saas', 'it names no host'],
+    ['postgres://app:hunter2%ff@db/saas', 'a % in it is no escape of a character: write % itself as %25'],
   ])('%s is refused for what is wrong with it, and none of it is shown', (given, fault) => {
     const options = [{ databaseUrl: given }, { adminDatabaseUrl: given }, { servers: { eu: { databaseUrl: given } } }]
     for (const wrong of options) {
