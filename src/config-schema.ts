@@ -256,6 +256,11 @@ export const configSchema = z.object({
       meaning:
         'Under `database` on SQLite, folder of the files of the tenants. Default: the path of `databaseUrl` and `.tenants`.',
     }),
+  sqliteDriver: choice(
+    ['libsql', 'better-sqlite3'],
+    'libsql',
+    'On SQLite, the package that opens the files, and whose Drizzle database `getTenantDb()` is: `@libsql/client`, or `better-sqlite3`, where statements and transactions are synchronous.',
+  ),
   databaseEcho: flag(false, 'Log statements, without their parameters, at debug level.'),
   cacheEnabled: flag(
     false,

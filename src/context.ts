@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Tenant } from './contracts/tenant.ts'
 import { tenancyError } from './errors.ts'
+import { refuseAsynchronous } from './util/synchronous.ts'
 
 /** A tenant by its identifier, or anything that carries its id, such as a Tenant. Only the id of an object is believed. */
 export type TenantRef = string | { readonly id: string }
@@ -112,6 +113,18 @@ export async function runInTransaction<T>(tenantId: string, database: object, wo
       inner.ended = true
     }
   })
+}
+
+/** The same where a transaction is one synchronous call: nothing in it is awaited, and nothing that it gives may be. */
+export function runInTransactionNow<T>(tenantId: string, database: object, work: () => T): T {
+  const context = storage.getStore()
+  if (context?.tenant?.id !== tenantId) return refuseAsynchronous(work())
+  const inner = context.inTransaction(database)
+  try {
+    return storage.run(inner, () => refuseAsynchronous(work()))
+  } finally {
+    inner.ended = true
+  }
 }
 
 /** How many transactions are open around here: what was started in one that has ended since belongs to the one around it. */

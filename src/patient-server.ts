@@ -64,6 +64,7 @@ export function patientServer(
     shared: server.shared,
     registry: server.registry,
     drizzleImport: server.drizzleImport,
+    synchronous: server.synchronous,
     drizzle: server.drizzle,
     parseDdl: server.parseDdl,
     stats: server.stats,

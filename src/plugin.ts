@@ -123,6 +123,12 @@ export const tenancy = fp(
     bindQueuedResponses(app.server)
     app.addHook('onRoute', (route: RouteOptions) => {
       const mode = routeMode(route.url, route.config?.tenancy, excluded)
+      if (mode.transaction && instance.synchronous) {
+        throw tenancyError('TENANCY_ERR_ROUTE_CONFIG_INVALID', [
+          route.url,
+          'better-sqlite3 has no transaction for a whole request, which all others would wait for; use `getTenantDb().transaction()`',
+        ])
+      }
       rememberMode(route, mode)
       if (mode.transaction) endTransactionOf(route)
     })

@@ -6,6 +6,7 @@ import { createMssqlServer } from './dialects/mssql/drivers/mssql-server.ts'
 import { createMysqlServer } from './dialects/mysql/drivers/mysql-server.ts'
 import { createPgServer } from './dialects/postgres/drivers/pg-server.ts'
 import { createPgliteServer } from './dialects/postgres/drivers/pglite-server.ts'
+import { createBetterSqlite3Server } from './dialects/sqlite/drivers/better-sqlite3-server.ts'
 import { createLibsqlServer } from './dialects/sqlite/drivers/libsql-server.ts'
 import { patientServer } from './patient-server.ts'
 import { routeToServers, type ServerRouter } from './server-router.ts'
@@ -56,6 +57,9 @@ function pooledOptions(config: TenancyConfig, onStatement: ServerLog['onStatemen
   }
 }
 
+/** How files of SQLite are opened. */
+const sqliteDrivers = { libsql: createLibsqlServer, 'better-sqlite3': createBetterSqlite3Server } as const
+
 /** How a server of each kind is made. Nothing is opened yet. */
 const servers: Record<DatabaseKind, (config: TenancyConfig, onStatement: ServerLog['onStatement']) => DatabaseServer> =
   {
@@ -96,7 +100,7 @@ const servers: Record<DatabaseKind, (config: TenancyConfig, onStatement: ServerL
         sharedTables: sharedTablesOf(config),
       }),
     sqlite: (config, onStatement) =>
-      createLibsqlServer({
+      sqliteDrivers[config.sqliteDriver]({
         ...commonOptions(config, onStatement),
         tenantFolder: config.tenantFolder,
         maxOpenFiles: Math.max(1, Math.floor(config.databaseMaxTenantConnections / 2)),

@@ -149,6 +149,8 @@ export interface TenancyInstance extends Tenancy, Omit<ContextInstance, 'metadat
   /** Connects, verifies, prepares the registry. Once; a failure may be retried. */
   start(): Promise<void>
   transactionOf(tenant: Tenant): RequestTransaction
+  /** Whether a request cannot have one. */
+  readonly synchronous: boolean
   /** Closes every part within the deadline of the config; failures are logged. */
   close(): Promise<void>
 }
@@ -374,6 +376,7 @@ export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<u
     databaseOf: databases.of,
     metadataOf: (tenant: Tenant) => metadata.of(tenant) as TenantMetadata,
     transactionOf: databases.transactionOf,
+    synchronous: server.synchronous === true,
     async close() {
       closed = true
       removeInstance(instance)

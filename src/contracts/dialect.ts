@@ -86,6 +86,11 @@ export interface DatabaseServer {
   forget?(scope: Scope): void
   /** Where the user's `drizzle` function for these clients comes from: `drizzle-orm/…`. */
   readonly drizzleImport: string
+  /**
+   * True where statements and the callbacks of transactions are synchronous calls: nothing that is open can be waited for, so
+   * `lazyTransaction` throws TENANCY_ERR_STATEMENT_REFUSED.
+   */
+  readonly synchronous?: true | undefined
   /** The driver's own Drizzle factory without a schema. */
   drizzle(client: object): unknown
   /**

@@ -1,9 +1,10 @@
 import type { Lru } from '../contracts/cache.ts'
-import type { DatabaseServer } from '../contracts/dialect.ts'
+import type { DatabaseServer, Guard } from '../contracts/dialect.ts'
 import type { IsolationStrategy } from '../contracts/isolation.ts'
 import type { Tenant } from '../contracts/tenant.ts'
-import { currentContext, runInTransaction } from '../context.ts'
+import { currentContext } from '../context.ts'
 import { tenancyError } from '../errors.ts'
+import { type DrizzleDatabase, joining, joiningNow, synchronousOnly } from './joining.ts'
 import { type CacheView, noCacheView, tenantCacheView } from './tenant-query-cache.ts'
 
 /** Makes a Drizzle database over a driver-shaped client. `tenant` is null for the admin connection. */
@@ -44,14 +45,6 @@ export interface TenantDatabases {
   admin(): object
 }
 
-/** What we rely on of every Drizzle database, in both versions. */
-interface DrizzleDatabase {
-  readonly $client?: unknown
-  readonly $cache?: unknown
-  readonly $primary?: unknown
-  transaction(work: (transaction: DrizzleDatabase) => unknown, ...options: unknown[]): unknown
-}
-
 /** Builds and keeps the Drizzle databases of tenants, each bound to its tenant for ever. */
 export function createTenantDatabases({
   server,
@@ -71,14 +64,25 @@ export function createTenantDatabases({
     revoked.hold(id, guard)
     return guard
   }
-  const build = (client: object, tenant: Tenant | null): object => {
+  const build = (client: object, tenant: Tenant | null): DrizzleDatabase => {
     // Of this call only: another tenant's view would be as bad as none.
     const cacheViews = new WeakSet<object>()
     const cache = tenant === null ? noCacheView(cacheViews) : tenantCacheView(tenant.id, guardOf(tenant.id), cacheViews)
     const database = factory(client, { tenant, cache })
     assertSafe(database, { client, drizzleImport: server.drizzleImport, built, cacheViews })
     built.add(database)
-    return tenant === null ? database : joining(database as DrizzleDatabase, tenant.id)
+    return database as DrizzleDatabase
+  }
+  const buildFor = (tenant: Tenant): object => {
+    const scope = strategy.scope(tenant)
+    const guard = heldGuardOf(tenant.id)
+    const make = (each: Guard) => build(server.client(scope, each), tenant)
+    if (server.synchronous === true) return joiningNow(tenant.id, guard, make)
+    return joining(make(guard), tenant.id)
+  }
+  const buildAdmin = (): object => {
+    const database = build(server.admin.client, null)
+    return server.synchronous === true ? synchronousOnly(database) : database
   }
   let adminDatabase: object | undefined
 
@@ -86,7 +90,7 @@ export function createTenantDatabases({
     of(tenant: Tenant) {
       const known = handles.get(tenant.id)
       if (known !== undefined) return known
-      const database = build(server.client(strategy.scope(tenant), heldGuardOf(tenant.id)), tenant)
+      const database = buildFor(tenant)
       handles.set(tenant.id, database)
       return database
     },
@@ -94,14 +98,14 @@ export function createTenantDatabases({
     transactionOf(tenant: Tenant) {
       const transaction = server.lazyTransaction(strategy.scope(tenant), heldGuardOf(tenant.id))
       return Object.freeze({
-        database: build(transaction.client, tenant),
+        database: joining(build(transaction.client, tenant), tenant.id),
         commit: transaction.commit,
         rollback: transaction.rollback,
       })
     },
 
     admin() {
-      adminDatabase ??= build(server.admin.client, null)
+      adminDatabase ??= buildAdmin()
       return adminDatabase
     },
   })
@@ -138,7 +142,7 @@ function assertSafe(database: object, { client, drizzleImport, built, cacheViews
     )
   }
   // Drizzle's query cache is keyed by SQL and parameters, without the tenant: it hands one tenant another's rows.
-  if ($cache !== undefined && !(typeof $cache === 'object' && $cache !== null && cacheViews.has($cache))) {
+  if ($cache !== undefined && !isCacheless($cache) && !isView($cache, cacheViews)) {
     throw unsafe(
       "Drizzle's query cache does not know tenants. Write `(client, { cache }) => drizzle({ client, cache: cache(yours) })`.",
     )
@@ -148,10 +152,13 @@ function assertSafe(database: object, { client, drizzleImport, built, cacheViews
   if (typeof transaction !== 'function') throw unsafe(`its database has no \`transaction()\`. ${right}`)
 }
 
-/** Makes `getTenantDb()` inside a transaction's callback that transaction, at every depth. */
-function joining(database: DrizzleDatabase, tenantId: string): DrizzleDatabase {
-  const begin = database.transaction.bind(database)
-  const transaction: DrizzleDatabase['transaction'] = (work, ...options) =>
-    begin((inner) => runInTransaction(tenantId, joining(inner, tenantId), () => work(inner)), ...options)
-  return Object.defineProperty(database, 'transaction', { value: transaction, configurable: true, writable: true })
+/** What stands for a cache where Drizzle has none, with better-sqlite3: a cache has a strategy. */
+function isCacheless(cache: unknown): boolean {
+  if (typeof cache !== 'object' || cache === null || Object.getPrototypeOf(cache) !== Object.prototype) return false
+  const keys = Reflect.ownKeys(cache)
+  return keys.length === 1 && keys[0] === 'invalidate'
+}
+
+function isView(cache: unknown, views: WeakSet<object>): boolean {
+  return typeof cache === 'object' && cache !== null && views.has(cache)
 }

@@ -17,12 +17,17 @@ import type { PgModule } from '../../src/dialects/postgres/drivers/pg-types.ts'
 import { type LayoutOptions, layoutOf as pgLayoutOf } from '../../src/dialects/postgres/layout.ts'
 import { postgresProfile } from '../../src/dialects/postgres/profile.ts'
 import { scopeSql } from '../../src/dialects/postgres/scope-sql.ts'
-import { connect } from '../../src/dialects/sqlite/drivers/libsql-connection.ts'
-import { createDatabaseFile } from '../../src/dialects/sqlite/drivers/libsql-file.ts'
-import { createOwnFiles } from '../../src/dialects/sqlite/drivers/libsql-own-files.ts'
-import type { LibsqlSession } from '../../src/dialects/sqlite/drivers/libsql-session.ts'
-import { tenantClient } from '../../src/dialects/sqlite/drivers/libsql-tenant-client.ts'
-import type { CreateLibsqlClient } from '../../src/dialects/sqlite/drivers/libsql-types.ts'
+import { syncClient, type SyncSession } from '../../src/dialects/sqlite/drivers/better-sqlite3-client.ts'
+import { betterConnections } from '../../src/dialects/sqlite/drivers/better-sqlite3-connection.ts'
+import { createSyncFile, type SyncFile } from '../../src/dialects/sqlite/drivers/better-sqlite3-file.ts'
+import type { BetterDatabaseClass } from '../../src/dialects/sqlite/drivers/better-sqlite3-types.ts'
+import { type CreateLibsqlClient, libsqlConnections } from '../../src/dialects/sqlite/drivers/libsql-server.ts'
+import { asyncClient } from '../../src/dialects/sqlite/files/async-client.ts'
+import { connectAt } from '../../src/dialects/sqlite/files/connection.ts'
+import { createDatabaseFile, type DatabaseFile } from '../../src/dialects/sqlite/files/database-file.ts'
+import type { FileSession } from '../../src/dialects/sqlite/files/file-session.ts'
+import { createOwnFiles, type OwnFiles } from '../../src/dialects/sqlite/files/own-files.ts'
+import { type Place, sharedPlace } from '../../src/dialects/sqlite/files/place.ts'
 import { layoutOf as sqliteLayoutOf } from '../../src/dialects/sqlite/layout.ts'
 import { locationOf, prepare } from '../../src/dialects/sqlite/location.ts'
 import { readStatement } from '../../src/dialects/sqlite/statement.ts'
@@ -117,33 +122,77 @@ function databaseOfTheFirst(url: string, source: 'bare' | 'serving'): BrokenCell
 }
 
 /** One file is opened and lent to all. */
-export const sqliteFileOfTheFirst: OpenBrokenCell = (folder) => {
+export const sqliteFileOfTheFirst: OpenBrokenCell = (folder) =>
+  fileOfTheFirst(ownFiles(folder, libsql, createLibsqlFile), asyncClient)
+
+/** Written texts are remembered by the text alone, where tenants share a file. */
+export const sqliteTextOfTheFirst: OpenBrokenCell = (folder) => {
+  const file = createLibsqlFile(sharedPlace(join(folder, 'app.db')))
+  return sqliteText(file, asyncClient)
+}
+
+/** The same two with better-sqlite3. */
+export const betterFileOfTheFirst: OpenBrokenCell = async (folder) => {
+  const better = await betterSqlite3()
+  return fileOfTheFirst(ownFiles(folder, better.openConnection, better.createFile), syncClient)
+}
+
+export const betterTextOfTheFirst: OpenBrokenCell = async (folder) => {
+  const file = (await betterSqlite3()).createFile(sharedPlace(join(folder, 'app.db')))
+  return sqliteText(file, syncClient)
+}
+
+const TIMEOUT = { timeoutMs: 10_000 }
+const libsql = libsqlConnections(createClient as unknown as CreateLibsqlClient)
+const createLibsqlFile = (place: Place) =>
+  createDatabaseFile({ open: (purpose) => connectAt(libsql, place, purpose), ...TIMEOUT })
+
+async function betterSqlite3() {
+  const Database = (await import('better-sqlite3')).default as BetterDatabaseClass
+  const openConnection = betterConnections(Database)
+  const createFile = (place: Place): SyncFile => {
+    const file = createDatabaseFile({ open: (purpose) => connectAt(openConnection, place, purpose), ...TIMEOUT })
+    return createSyncFile({ Database, place, file })
+  }
+  return { openConnection, createFile }
+}
+
+function ownFiles<F extends DatabaseFile>(
+  folder: string,
+  openConnection: typeof libsql,
+  createFile: (place: Place) => F,
+): OwnFiles<F> {
   const location = prepare(locationOf(`file:${join(folder, 'app.db')}`))
-  const files = createOwnFiles({ createClient: libsql, location, timeoutMs: 10_000, maxOpenFiles: 20 })
+  return createOwnFiles({ openConnection, createFile, location, ...TIMEOUT, maxOpenFiles: 20 })
+}
+
+function fileOfTheFirst<F extends DatabaseFile>(
+  files: OwnFiles<F>,
+  client: (session: FileSession<F>) => object,
+): BrokenCell {
   let first: Scope | undefined
   return {
     clientOf(scope) {
       first ??= scope
       const theirs = first
-      return tenantClient(sqliteSession(() => files.lease(theirs), firstWritten(scope)))
+      return client({
+        ...sqliteSession(scope),
+        lease: () => files.lease(theirs),
+        leaseNow: () => files.leaseNow(theirs),
+      })
     },
     close: () => files.close(0),
   }
 }
 
-/** Written texts are remembered by the text alone, where tenants share a file. */
-export const sqliteTextOfTheFirst: OpenBrokenCell = (folder) => {
-  const path = join(folder, 'app.db')
-  const file = createDatabaseFile({ open: (purpose) => connect(libsql, path, purpose), timeoutMs: 10_000 })
+function sqliteText<F extends DatabaseFile>(file: F, client: (session: FileSession<F>) => object): BrokenCell {
   const written = new Map<string, string>()
+  const lease = () => ({ file, release() {} })
   return {
-    clientOf: (scope) =>
-      tenantClient(sqliteSession(async () => ({ file, release() {} }), firstWritten(scope, written))),
+    clientOf: (scope) => client({ ...sqliteSession(scope, written), lease, leaseNow: lease }),
     close: () => file.close(),
   }
 }
-
-const libsql = createClient as unknown as CreateLibsqlClient
 
 interface PgClientOptions {
   readonly options?: LayoutOptions
@@ -172,11 +221,12 @@ function pgClient(
   })
 }
 
-function sqliteSession(lease: LibsqlSession['lease'], prepared: LibsqlSession['prepare']): LibsqlSession {
-  return { lease, prepare: prepared, guard: open, onStatement: undefined }
+function sqliteSession(scope: Scope, written = new Map<string, string>()): Omit<SyncSession, 'lease' | 'leaseNow'> {
+  const { namespace } = scope
+  return { namespace, prepare: firstWritten(scope, written), guard: open, onStatement: undefined }
 }
 
-function firstWritten(scope: Scope, written = new Map<string, string>()): LibsqlSession['prepare'] {
+function firstWritten(scope: Scope, written: Map<string, string>): SyncSession['prepare'] {
   return (text) => {
     const { kind, template } = readStatement(text)
     const known = written.get(text) ?? render(template, { tenant: sqliteLayoutOf(scope).naming })

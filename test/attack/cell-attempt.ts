@@ -47,6 +47,8 @@ export interface CellOperation {
   /** Whether it must fail. */
   readonly fails?: true
   readonly needs?: Feature
+  /** What makes it impossible. */
+  readonly unless?: Feature
   /** Whether this database can be attacked like that. */
   readonly possible?: (opened: OpenCell) => boolean
   run(attempt: CellAttempt): Promise<unknown>

@@ -1,14 +1,17 @@
 import { eq, like, sql } from 'drizzle-orm'
-import type { Book, Cell, OpenCell } from '../matrix/cell.ts'
+import type { Book, Cell, Feature, OpenCell } from '../matrix/cell.ts'
 import { AUTHOR, type CellAttempt, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
 import { cellRequests } from './cell-requests.ts'
+import { cellSynchronous } from './cell-synchronous.ts'
 import { cellStrangers } from './cell-strangers.ts'
 import { insert, titles, Undo, undone } from './cell-steps.ts'
 
 /** What can be done to a cell. */
 export function operationsOf({ cell, opened }: { cell: Cell; opened: OpenCell }): readonly CellOperation[] {
-  return [...cellOperations, ...cellStrangers, ...cellRequests, unqualified(cell)].filter(
-    ({ needs, possible }) => (needs === undefined || cell.features.includes(needs)) && possible?.(opened) !== false,
+  const has = (feature: Feature) => cell.features.includes(feature)
+  return [...cellOperations, ...cellSynchronous, ...cellStrangers, ...cellRequests, unqualified(cell)].filter(
+    ({ needs, unless, possible }) =>
+      (needs === undefined || has(needs)) && (unless === undefined || !has(unless)) && possible?.(opened) !== false,
   )
 }
 
@@ -140,6 +143,7 @@ const cellOperations: readonly CellOperation[] = [
   },
   {
     name: 'update and delete by ids that everybody has, undone',
+    unless: 'synchronous',
     weight: 3,
     run: async (at) => {
       const { books } = at.opened.model
@@ -168,6 +172,7 @@ const cellOperations: readonly CellOperation[] = [
   },
   {
     name: 'transaction',
+    unless: 'synchronous',
     weight: 5,
     run: async (at) => {
       const written: string[] = []
@@ -181,6 +186,7 @@ const cellOperations: readonly CellOperation[] = [
   },
   {
     name: 'transaction that throws',
+    unless: 'synchronous',
     weight: 4,
     run: async (at) => {
       const work = at.db.transaction(async (tx) => {
@@ -193,6 +199,7 @@ const cellOperations: readonly CellOperation[] = [
   },
   {
     name: 'nested transaction that is undone',
+    unless: 'synchronous',
     weight: 3,
     run: async (at) => {
       let kept = ''
@@ -216,6 +223,7 @@ const cellOperations: readonly CellOperation[] = [
   },
   {
     name: 'transaction with a failing statement',
+    unless: 'synchronous',
     weight: 2,
     fails: true,
     run: (at) =>

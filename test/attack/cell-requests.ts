@@ -5,6 +5,7 @@ import { insert, titles, Undo, undone } from './cell-steps.ts'
 export const cellRequests: readonly CellOperation[] = [
   {
     name: 'request with a transaction',
+    unless: 'synchronous',
     weight: 4,
     run: async (at) => {
       const { db, commit, rollback } = at.request()
@@ -25,6 +26,7 @@ export const cellRequests: readonly CellOperation[] = [
   },
   {
     name: 'request whose handler throws',
+    unless: 'synchronous',
     weight: 3,
     run: async (at) => {
       const { db, rollback } = at.request()
@@ -38,6 +40,7 @@ export const cellRequests: readonly CellOperation[] = [
   },
   {
     name: 'request that is aborted while it writes',
+    unless: 'synchronous',
     weight: 3,
     run: async (at) => {
       const { db, rollback } = at.request()

@@ -26,6 +26,7 @@ export const cellStrangers: readonly CellOperation[] = [
   },
   {
     name: 'somebody else’s transaction',
+    unless: 'synchronous',
     weight: 2,
     run: (at) => foreign(at, () => at.stranger.db.transaction(async (tx) => titles(at, tx))),
   },
@@ -44,7 +45,7 @@ export const cellStrangers: readonly CellOperation[] = [
 ]
 
 /** What is somebody else's works nowhere but with them: refused here, or their own rows where nothing guards. */
-async function foreign(
+export async function foreign(
   at: CellAttempt,
   work: () => PromiseLike<readonly { readonly title: unknown }[]>,
 ): Promise<void> {

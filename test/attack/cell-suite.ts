@@ -73,6 +73,8 @@ export function attackSuite(cellOf: CellMaker, broken: Readonly<Record<string, O
     )
   })
 
+  // Where nobody waits, nobody waits too long.
+  if (cellOf(1).features.includes('synchronous')) return
   describe('a wait that is too short', () => {
     const { attack } = attacked(cellOf(1, TOO_SHORT))
 

@@ -4,14 +4,19 @@ import { createClient } from '@libsql/client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import { diagnose } from '../../src/doctor.ts'
-import { newTenant, openSqlite, ownFile, type SqliteServer } from '../support/sqlite.ts'
+import { describeWith } from '../servers/suite.ts'
+import { newTenant, openBetterSqlite3, openSqlite, ownFile, type SqliteServer } from '../support/sqlite.ts'
 
-describe('doctor on SQLite', () => {
+describe('doctor on SQLite', () => doctorSuite(openSqlite))
+
+describeWith(['better-sqlite3'], 'doctor on SQLite with better-sqlite3', () => doctorSuite(openBetterSqlite3))
+
+function doctorSuite(openFiles: typeof openBetterSqlite3): void {
   let sqlite: SqliteServer
   let tenant: Scope
   const red = new Set<string>()
   beforeAll(async () => {
-    sqlite = await openSqlite()
+    sqlite = await openFiles()
     tenant = await newTenant(sqlite, 'database', ['create table items (id integer primary key)'])
     await newTenant(sqlite, 'prefix', ['create table items (id integer primary key)'])
   })
@@ -46,7 +51,7 @@ describe('doctor on SQLite', () => {
   })
 
   it('sqlite-2: the main file has no write-ahead log', async () => {
-    const other = await openSqlite()
+    const other = await openFiles()
     const client = createClient({ url: `file:${other.mainFile}` })
     const { rows } = await client.execute('pragma journal_mode = delete')
     expect(rows).toEqual([{ journal_mode: 'delete' }])
@@ -86,4 +91,4 @@ describe('doctor on SQLite', () => {
     const { rules } = await diagnose(sqlite.server, ['prefix'])
     expect(rules.filter((rule) => !red.has(rule))).toEqual([])
   })
-})
+}

@@ -9,7 +9,16 @@ import { createDdlParser } from '../../src/dialects/sqlite/ddl.ts'
 import { readStatement } from '../../src/dialects/sqlite/statement.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
 import { codeOf } from '../support/errors.ts'
-import { dbOf, newTenant, openSqlite, ownFile, rawClient, type SqliteServer } from '../support/sqlite.ts'
+import { describeWith } from '../servers/suite.ts'
+import {
+  dbOf,
+  newTenant,
+  openBetterSqlite3,
+  openSqlite,
+  ownFile,
+  rawClient,
+  type SqliteServer,
+} from '../support/sqlite.ts'
 
 const secrets = sqliteTable('secrets', { id: integer('id').primaryKey(), owner: text('owner').notNull() })
 adoptTables({ secrets })
@@ -126,22 +135,33 @@ describe.each(['database', 'prefix'] as const)('%s on SQLite', (strategy) => {
       rows: [{ '\ufeff': '\ufeff' }],
     })
   })
-
-  it('every function and table that this libsql brings is known, so that a new one is looked at', async () => {
-    const names = async (of: string) =>
-      (await files.server.admin.query<{ name: string }>(`select distinct name from pragma_${of}_list`)).map(
-        ({ name }) => name.toLowerCase(),
-      )
-    const lets = (text: string) => {
-      const { refusal, sharedRefusal } = readStatement(text)
-      return (refusal ?? sharedRefusal) === undefined
-    }
-    const functions = (await names('function')).filter((name) => lets(`select "${name}"('x')`))
-    expect(functions.filter((name) => !HARMLESS_FUNCTIONS.has(name))).toEqual([])
-    const tables = (await names('module')).filter((name) => lets(`select * from "${name}"`))
-    expect(tables.filter((name) => !HARMLESS_TABLES.has(name))).toEqual([])
-  })
 })
+
+describe('what SQLite brings', () => {
+  it('of libsql is known, so that something new is looked at', () => assertKnown(openSqlite))
+})
+
+describeWith(['better-sqlite3'], 'what SQLite brings', () => {
+  it('of better-sqlite3 is known, so that something new is looked at', () => assertKnown(openBetterSqlite3))
+})
+
+/** Every function and table is refused, or is one that was looked at. */
+async function assertKnown(openFiles: typeof openBetterSqlite3): Promise<void> {
+  const files = await openFiles()
+  const names = async (of: string) =>
+    (await files.server.admin.query<{ name: string }>(`select distinct name from pragma_${of}_list`)).map(({ name }) =>
+      name.toLowerCase(),
+    )
+  const lets = (text: string) => {
+    const { refusal, sharedRefusal } = readStatement(text)
+    return (refusal ?? sharedRefusal) === undefined
+  }
+  const functions = (await names('function')).filter((name) => lets(`select "${name}"('x')`))
+  expect(functions.filter((name) => !HARMLESS_FUNCTIONS.has(name))).toEqual([])
+  const tables = (await names('module')).filter((name) => lets(`select * from "${name}"`))
+  expect(tables.filter((name) => !HARMLESS_TABLES.has(name))).toEqual([])
+  await files.close()
+}
 
 /** Functions that only compute something of their arguments. */
 const HARMLESS_FUNCTIONS = new Set(
@@ -158,7 +178,10 @@ const HARMLESS_FUNCTIONS = new Set(
   rightstr round row_number rtreedepth rtreenode rtrim sha3 sign sin sinh snippet soundex sqrt square stdev strfilter strftime
   string_agg substr substring subtype sum tan tanh time timediff total trim typeof unhex unicode unixepoch unlikely upper
   upper_quartile uuid uuid_blob uuid_str variance vector vector16 vector1bit vector32 vector64 vector8 vector_distance_cos
-  vector_distance_l2 vector_extract vectorb16 zeroblob`.split(/\s+/),
+  vector_distance_l2 vector_extract vectorb16 zeroblob pow json_pretty trunc percentile percentile_cont percentile_disc unistr
+  unistr_quote json_array_insert jsonb_array_insert if mod log2 fts5_locale fts5_insttoken fts5_get_locale`.split(
+    /\s+/,
+  ),
 )
 
 /** Tables that hold nothing but their arguments, and those that exist only as what a migration makes of them. */

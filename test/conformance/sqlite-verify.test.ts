@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, symlinkSync, unlinkSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Scope } from '../../src/contracts/isolation.ts'
+import { outcomeOn } from '../../src/dialects/sqlite/verify/outcome.ts'
 import { verifyScope } from '../../src/dialects/sqlite/verify/verify-scope.ts'
 import { open } from '../support/database.ts'
 import { newTenant, openSqlite, ownFile, type RawClient, rawClient, type SqliteServer } from '../support/sqlite.ts'
@@ -67,6 +68,7 @@ describe.each(['prefix', 'database'] as const)('[W52] verify on SQLite: %s', (st
     const own = rawClient(sqlite, scope)
     const report = await verifyScope({
       scope,
+      outcomeOn,
       server: {
         client: () => over(own),
         lazyTransaction: () => {

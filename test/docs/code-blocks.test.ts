@@ -29,13 +29,19 @@ test('there are blocks, each with a name of its own', () => {
 })
 
 /** Each says of what type its database is, so each is a project of its own. */
-test.each(['', 'mysql-', 'sqlite-'])('[W67] every block for drizzle-orm 0.45 type-checks (%s)', async (app) => {
-  const own = blocks.filter(
-    ({ drizzle, file }) => drizzle === '0.45' && (/^(?:mysql|sqlite)-(?!sqlite)/.exec(file)?.[0] ?? '') === app,
-  )
-  expect(own.length).toBeGreaterThan(1)
-  expect(await compile(filesOf(own))).toBe('')
-})
+test.each(['', 'mysql-', 'sqlite-', 'better-'])(
+  '[W67] every block for drizzle-orm 0.45 type-checks (%s)',
+  async (app) => {
+    const own = blocks.filter(
+      ({ drizzle, file }) =>
+        drizzle === '0.45' &&
+        ((/^(?:mysql|sqlite|better)-(?!sqlite)/.exec(file)?.[0] ?? '') === app ||
+          (app === 'better-' && file === 'sqlite-schema.ts')),
+    )
+    expect(own.length).toBeGreaterThan(1)
+    expect(await compile(filesOf(own))).toBe('')
+  },
+)
 
 test('[W67] every block for drizzle-orm 1.0 type-checks', async () => {
   const recent = blocks.filter(

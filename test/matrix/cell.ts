@@ -20,6 +20,8 @@ export type Feature =
   | 'isolation level'
   | 'batch'
   | 'iterator'
+  /** Statements and transactions are synchronous calls, and a request has no transaction. */
+  | 'synchronous'
 
 /** A transaction of it. */
 export type Tx = Parameters<Parameters<Db['transaction']>[0]>[0]

@@ -1,9 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { drizzle, type LibSQLDatabase } from 'drizzle-orm/libsql'
+import type { SQL } from 'drizzle-orm'
+import { drizzle as drizzleLibsql, type LibSQLDatabase } from 'drizzle-orm/libsql'
 import type { IsolationStrategy } from '../../src/contracts/isolation.ts'
-import { createLibsqlServer, type LibsqlServerOptions } from '../../src/dialects/sqlite/drivers/libsql-server.ts'
+import { createBetterSqlite3Server } from '../../src/dialects/sqlite/drivers/better-sqlite3-server.ts'
+import { createLibsqlServer } from '../../src/dialects/sqlite/drivers/libsql-server.ts'
+import type { SqliteServerOptions } from '../../src/dialects/sqlite/server.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
 import type { Cell, Db, RelationalDb } from './cell.ts'
@@ -18,15 +21,44 @@ export const sqliteStrategies: readonly IsolationStrategy[] = [
 ]
 
 /** A strategy on SQLite files of its own. */
-export function sqliteCell(strategy: IsolationStrategy, options: Partial<LibsqlServerOptions> = {}): Cell {
+export function sqliteCell(strategy: IsolationStrategy, options: Partial<SqliteServerOptions> = {}): Cell {
   return {
+    ...cellOf(strategy, options, { createServer: createLibsqlServer, drizzle: async () => drizzleLibsql }),
     name: `${strategy.name} on SQLite`,
+    features: ['returning', 'update from', 'relational', 'relational one', 'batch'],
+  }
+}
+
+/** The same with better-sqlite3. */
+export function betterSqlite3Cell(strategy: IsolationStrategy, options: Partial<SqliteServerOptions> = {}): Cell {
+  const driver = {
+    createServer: createBetterSqlite3Server,
+    drizzle: async () => (await import('drizzle-orm/better-sqlite3')).drizzle as unknown as typeof drizzleLibsql,
+  }
+  return {
+    ...cellOf(strategy, options, driver),
+    name: `${strategy.name} on SQLite with better-sqlite3`,
+    features: ['returning', 'update from', 'relational', 'relational one', 'synchronous'],
+  }
+}
+
+interface Driver {
+  readonly createServer: typeof createLibsqlServer
+  readonly drizzle: () => Promise<typeof drizzleLibsql>
+}
+
+function cellOf(
+  strategy: IsolationStrategy,
+  options: Partial<SqliteServerOptions>,
+  driver: Driver,
+): Pick<Cell, 'strategy' | 'unqualified' | 'open'> {
+  return {
     strategy,
     unqualified: strategy.name === 'prefix' ? 'nobody' : 'own',
-    features: ['returning', 'update from', 'relational', 'relational one', 'batch'],
     async open() {
       const folder = mkdtempSync(join(tmpdir(), 'tenancy-sqlite-'))
-      const server = createLibsqlServer({
+      const drizzle = await driver.drizzle()
+      const server = driver.createServer({
         url: `file:${join(folder, 'app.db')}`,
         tenantFolder: undefined,
         maxOpenFiles: 20,
@@ -46,7 +78,7 @@ export function sqliteCell(strategy: IsolationStrategy, options: Partial<LibsqlS
         statements,
         drizzle: (client) => drizzle({ client: client as never }) as unknown as Db,
         relational: (client) => drizzle({ client: client as never, ...relationsOf(model) }) as unknown as RelationalDb,
-        rows: (db, query) => native(db).all(query),
+        rows: async (db, query) => all(native(db), query),
         upsert: (db, book) =>
           native(db)
             .insert(books)
@@ -58,5 +90,16 @@ export function sqliteCell(strategy: IsolationStrategy, options: Partial<LibsqlS
         },
       }
     },
+  }
+}
+
+/** Raw SQL, of which better-sqlite3 wants to be told whether it gives rows. */
+async function all(db: LibSQLDatabase, query: SQL): Promise<readonly Record<string, unknown>[]> {
+  try {
+    return await db.all(query)
+  } catch (error) {
+    if (!/does not return data/.test(String((error as { cause?: unknown }).cause ?? error))) throw error
+    await db.run(query)
+    return []
   }
 }

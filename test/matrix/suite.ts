@@ -7,6 +7,7 @@ import { open } from '../support/database.ts'
 import { booksOf, cases, type Given, seededBooks } from './cases.ts'
 import type { Cell, CellTenant, OpenCell } from './cell.ts'
 import { featureCases } from './feature-cases.ts'
+import { synchronousCases } from './synchronous-cases.ts'
 
 /** Runs every case on one cell. */
 export function matrixSuite(cell: Cell): void {
@@ -29,8 +30,9 @@ export function matrixSuite(cell: Cell): void {
       expect(await booksOf(given(), b.db)).toEqual(seededBooks('b'))
     })
 
-    for (const one of [...cases, ...featureCases]) {
+    for (const one of [...cases, ...featureCases, ...synchronousCases]) {
       if (one.needs !== undefined && !cell.features.includes(one.needs)) continue
+      if (one.unless !== undefined && cell.features.includes(one.unless)) continue
       it(one.name, () => one.run(given()))
     }
 
@@ -108,6 +110,7 @@ export function matrixSuite(cell: Cell): void {
           const titles = seededBooks(tenant.name).map(({ title }) => ({ title }))
           expect(await prepared[i]?.execute()).toEqual(titles)
           expect(await opened.rows(tenant.db, sql`select * from ${model.books} order by id`)).toMatchObject(titles)
+          if (cell.features.includes('synchronous')) continue
           await tenant.db.transaction(async (tx) => {
             expect(await opened.rows(tx, sql`select * from ${model.books} order by id`)).toMatchObject(titles)
           })

@@ -49,7 +49,7 @@ const confined: readonly { readonly packages: RegExp; readonly folder: RegExp; r
 ]
 
 /** What the user may not have installed, or have in a version without that entry: loaded when needed. */
-const optional = /^(drizzle-orm|pg|@electric-sql\/pglite|@libsql\/client|ioredis|mysql2|mssql)(\/|$)/
+const optional = /^(drizzle-orm|pg|@electric-sql\/pglite|@libsql\/client|better-sqlite3|ioredis|mysql2|mssql)(\/|$)/
 
 /** One sentence for every breach of the layers. `packages` are those that package.json declares for users. */
 export function layerBreaches(sources: Sources, packages: ReadonlySet<string>): string[] {

@@ -1,4 +1,5 @@
 import type { TestProject } from 'vitest/node'
+import { provideBetterSqlite3 } from './better-sqlite3.ts'
 import { startMariadb } from './mariadb.ts'
 import { startPgBouncer } from './pgbouncer.ts'
 import { type PostgresVersion, startPostgres } from './postgres.ts'
@@ -72,11 +73,12 @@ async function startFleet(waived: ReadonlySet<Waiver>): Promise<Fleet> {
     const server = await unless(name, start)
     return server ? { [name]: address(server) } : {}
   }
+  const library = async () => (waived.has('better-sqlite3') ? {} : { 'better-sqlite3': await provideBetterSqlite3() })
   const stop = async () => {
     await Promise.all(running.map((server) => server.stop()))
   }
 
-  const starts = [database(15), database(18), other('mariadb', startMariadb), other('redis', startRedis)]
+  const starts = [database(15), database(18), other('mariadb', startMariadb), other('redis', startRedis), library()]
   const results = await Promise.allSettled(starts)
   const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as Error] : []))
   if (failures.length > 0) {

@@ -24,8 +24,8 @@ export interface Machine {
   readonly docker: boolean
 }
 
-/** The servers that `TENANCY_TEST_WAIVE` can name. */
-export const waivers = ['postgres15', 'postgres18', 'pgbouncer', 'mariadb', 'redis'] as const
+/** The servers that `TENANCY_TEST_WAIVE` can name, and a package. */
+export const waivers = ['postgres15', 'postgres18', 'pgbouncer', 'mariadb', 'redis', 'better-sqlite3'] as const
 export type Waiver = (typeof waivers)[number]
 
 const WAIVE = 'TENANCY_TEST_WAIVE'

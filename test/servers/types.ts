@@ -8,6 +8,8 @@ export interface Servers {
   readonly pgbouncer18?: PgBouncerAddress
   readonly mariadb?: ServerAddress
   readonly redis?: ServerAddress
+  /** A package, which is compiled where it is installed. */
+  readonly 'better-sqlite3'?: BetterSqlite3
   /** The names of `TENANCY_TEST_WAIVE`. */
   readonly waived: readonly string[]
 }
@@ -16,6 +18,10 @@ export interface ServerAddress {
   /** As the server's superuser. */
   readonly url: string
   readonly port: number
+}
+
+export interface BetterSqlite3 {
+  readonly version: string
 }
 
 export interface PostgresAddress extends ServerAddress {

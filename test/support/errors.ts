@@ -10,3 +10,13 @@ export async function codeOf(work: () => unknown): Promise<string | undefined> {
     return findTenancyError(error)?.code ?? cause?.code ?? code
   }
 }
+
+/** The code that `work` throws, at once. */
+export function codeNow(work: () => unknown): string | undefined {
+  try {
+    work()
+    return undefined
+  } catch (error) {
+    return findTenancyError(error)?.code ?? (error as { code?: string }).code ?? String(error)
+  }
+}

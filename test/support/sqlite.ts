@@ -5,7 +5,9 @@ import { drizzle, type LibSQLDatabase } from 'drizzle-orm/libsql'
 import type { DatabaseServer, Guard } from '../../src/contracts/dialect.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import type { StrategyName } from '../../src/contracts/tenant.ts'
-import { createLibsqlServer, type LibsqlServerOptions } from '../../src/dialects/sqlite/drivers/libsql-server.ts'
+import { createBetterSqlite3Server } from '../../src/dialects/sqlite/drivers/better-sqlite3-server.ts'
+import { createLibsqlServer } from '../../src/dialects/sqlite/drivers/libsql-server.ts'
+import type { SqliteServerOptions } from '../../src/dialects/sqlite/server.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { migrationOf } from '../matrix/suite.ts'
@@ -21,12 +23,13 @@ export interface SqliteServer {
 
 /** Opens a server in an empty folder, or in one that another server has. */
 export async function openSqlite(
-  options: Partial<LibsqlServerOptions> = {},
+  options: Partial<SqliteServerOptions> = {},
   beside?: SqliteServer,
+  createServer = createLibsqlServer,
 ): Promise<SqliteServer> {
   const folder = beside?.folder ?? realpathSync(mkdtempSync(join(tmpdir(), 'tenancy-sqlite-')))
   const mainFile = join(folder, 'app.db')
-  const server = createLibsqlServer({
+  const server = createServer({
     url: `file:${mainFile}`,
     tenantFolder: undefined,
     maxOpenFiles: 20,
@@ -44,6 +47,14 @@ export async function openSqlite(
       if (beside === undefined) rmSync(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** The same with better-sqlite3. */
+export function openBetterSqlite3(
+  options: Partial<SqliteServerOptions> = {},
+  beside?: SqliteServer,
+): Promise<SqliteServer> {
+  return openSqlite(options, beside, createBetterSqlite3Server)
 }
 
 /** The file of a tenant that has its own. */

@@ -1,11 +1,13 @@
 import { isTenancyError, tenancyError } from '../../errors.ts'
 
 /** What is wrong with the file and not with the statement. */
-const FILE_CODES = /^SQLITE_(?:CANTOPEN|IOERR|NOTADB|CORRUPT|FULL|READONLY|PROTOCOL)$/
+const FILE_CODES = /^SQLITE_(?:CANTOPEN|IOERR|NOTADB|CORRUPT|FULL|READONLY|PROTOCOL)(?:_[A-Z]+)*$/
+/** Drivers tell the extended codes too. */
+const BUSY = /^SQLITE_BUSY(?:_[A-Z]+)*$/
 
 /** Another process, or another connection of this one, is writing. Nothing was done. */
 export function isBusy(error: unknown): boolean {
-  return codeOf(error) === 'SQLITE_BUSY'
+  return BUSY.test(codeOf(error))
 }
 
 /**
@@ -15,7 +17,7 @@ export function isBusy(error: unknown): boolean {
 export function statementFailure(error: unknown, timeoutMs: number): unknown {
   if (isTenancyError(error)) return error
   const code = codeOf(error)
-  if (code === 'SQLITE_BUSY') return tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs], error)
+  if (BUSY.test(code)) return tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs], error)
   if (code === 'TRANSACTION_CLOSED') return tenancyError('TENANCY_ERR_TRANSACTION_FINISHED', [], error)
   if (code !== 'CLIENT_CLOSED' && !FILE_CODES.test(code)) return error
   return tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
@@ -29,7 +31,7 @@ export function refusalOf(error: unknown): 'not found' | 'refers to nothing' | u
   return code === 'SQLITE_ERROR' && /no such table|unknown database/.test(message) ? 'not found' : undefined
 }
 
-/** The code of an error as libsql throws it, recognised by shape: `instanceof` fails across copies of a driver. */
+/** The code of an error as drivers throw it, recognised by shape: `instanceof` fails across copies of a driver. */
 function codeOf(error: unknown): string {
   if (typeof error !== 'object' || error === null || !('code' in error)) return ''
   return typeof error.code === 'string' ? error.code : ''

@@ -23,8 +23,11 @@ const SAVEPOINT = /^(?:savepoint|release savepoint|rollback to savepoint) sp\d+$
 /** `$a(…)` is one token to SQLite, whatever is between the parentheses: it could hide a quote from us. */
 const PARAMETER = /^[$@:#]/
 /** Tables and functions that tell of all objects of the file, or read its pages. */
-const CATALOGUE = /^(?:sqlite_|libsql_|pragma_|dbstat$|bytecode$|tables_used$|vector_top_k$)/i
+const CATALOGUE = /^(?:sqlite_|libsql_|pragma_|dbstat$|bytecode$|tables_used$|vector_top_k$|__tenancy_rowid$)/i
 const NAMESPACED = /^t[0-9a-z]{25}__/i
+
+/** A table of the connection that all tenants of a file write with. */
+export const ROWID_NAME = '__tenancy_rowid'
 
 /** Statements remembered; an application has few, and texts with values in them must not fill the memory. */
 const MAX_STATEMENTS = 2000

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient } from '@libsql/client'
 import { afterAll, expect, it } from 'vitest'
-import { begin, connect } from '../../../src/dialects/sqlite/drivers/libsql-connection.ts'
-import type { CreateLibsqlClient } from '../../../src/dialects/sqlite/drivers/libsql-types.ts'
+import { type CreateLibsqlClient, libsqlConnections } from '../../../src/dialects/sqlite/drivers/libsql-server.ts'
+import { begin, connect } from '../../../src/dialects/sqlite/files/connection.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'tenancy-connection-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-const create = createClient as unknown as CreateLibsqlClient
+const create = libsqlConnections(createClient as unknown as CreateLibsqlClient)
 const path = join(folder, 'a name with ? # % in it.db')
 
 it('a connection that reads writes nothing, whatever it is sent', async () => {

@@ -1,243 +1,47 @@
-import type { DatabaseServer, Guard } from '../../../contracts/dialect.ts'
-import type { Scope } from '../../../contracts/isolation.ts'
-import type { SharedTables } from '../../../contracts/shared-tables.ts'
-import { isTenancyError, tenancyError } from '../../../errors.ts'
+import { pathToFileURL } from 'node:url'
+import type { DatabaseServer } from '../../../contracts/dialect.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
-import { capabilities, textScoped } from '../capabilities.ts'
-import { createDdlParser } from '../ddl.ts'
-import { destroyPrefixed } from '../destroy-namespace.ts'
-import { inspectFiles } from '../inspect-files.ts'
-import { layoutOf, sharedNaming } from '../layout.ts'
-import { type Location, locationOf, prepare } from '../location.ts'
-import { type NamespaceTransaction, openNamespaceSession } from '../namespace-session.ts'
-import { refuseMisuse } from '../shared/misuse.ts'
-import { sharedNamespace } from '../shared/namespace.ts'
-import { doorOf } from '../shared/read-only.ts'
-import { createStatementReader } from '../statement.ts'
-import { type Namings, render } from '../template.ts'
-import { verifyScope } from '../verify/verify-scope.ts'
-import { adminConnection } from './libsql-admin.ts'
-import { connect, useWriteAheadLog } from './libsql-connection.ts'
-import { createDatabaseFile, type DatabaseFile } from './libsql-file.ts'
-import { lazyTransaction } from './libsql-lazy-transaction.ts'
-import { inMigration } from './libsql-migration.ts'
-import { createOwnFiles, type OwnFiles } from './libsql-own-files.ts'
-import type { LibsqlSession } from './libsql-session.ts'
-import { tenantClient } from './libsql-tenant-client.ts'
-import type { Lease } from './libsql-tenant-files.ts'
-import type { CreateLibsqlClient } from './libsql-types.ts'
+import { asyncClient } from '../files/async-client.ts'
+import { connectAt } from '../files/connection.ts'
+import type { OpenConnection, SqliteConnection } from '../files/connection-types.ts'
+import { createDatabaseFile, type DatabaseFile } from '../files/database-file.ts'
+import { lazyTransaction } from '../files/lazy-transaction.ts'
+import { createSqliteServer, type SqliteDriver, type SqliteServerOptions } from '../server.ts'
+import { outcomeOn } from '../verify/outcome.ts'
 
-/** Options of {@link createLibsqlServer}. */
-export interface LibsqlServerOptions {
-  /** `file:<path>`: the main file, with the tables of all tenants that are told apart by a prefix. */
-  readonly url: string
-  /** Folder of the files of tenants that have one of their own. Default `<path>.tenants`. */
-  readonly tenantFolder: string | undefined
-  /** Files of tenants that are open at once, with at most two connections each. */
-  readonly maxOpenFiles: number
-  /** Seconds a statement may wait for a file or its writer. */
-  readonly poolTimeout: number
-  /** Seconds after which `close()` closes files that are still in use. Default 10. */
-  readonly closeTimeout?: number
-  /** Tables that all tenants use. Default none. */
-  readonly sharedTables?: SharedTables | undefined
-  /** Told every statement of a tenant, without its parameters. */
-  readonly onStatement: ((text: string) => void) | undefined
+/** `createClient` of `@libsql/client` with the options that are used here. Tested with 0.18. */
+export type CreateLibsqlClient = (options: { readonly url: string; readonly concurrency: number }) => SqliteConnection
+
+/**
+ * A client of libsql keeps a pool, whose connections have none of our settings and go to whoever comes: with
+ * `concurrency: 1` it is one connection.
+ */
+export function libsqlConnections(createClient: CreateLibsqlClient): OpenConnection {
+  return (path) => createClient({ url: pathToFileURL(path).href, concurrency: 1 })
 }
 
-interface Opened {
-  readonly createClient: CreateLibsqlClient
-  readonly location: Location
-  readonly main: DatabaseFile
-  /** It stays open, so there is nothing to release. */
-  readonly mainLease: Lease
-  readonly registry: DatabaseFile
-  readonly own: OwnFiles
-  readonly drizzle: (options: { client: object }) => unknown
-}
-
-const NO_WAL =
-  'The file system of databaseUrl has no write-ahead log: readers and the writer of a SQLite file wait for each other.'
+const driver: SqliteDriver<DatabaseFile> = Object.freeze({
+  drizzleImport: 'drizzle-orm/libsql',
+  async load() {
+    const libsql = await loadPeer('@libsql/client', () => import('@libsql/client'))
+    const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/libsql'))
+    const openConnection = libsqlConnections(libsql.createClient as unknown as CreateLibsqlClient)
+    return {
+      openConnection,
+      createFile: (place, timeoutMs) =>
+        createDatabaseFile({ open: (purpose) => connectAt(openConnection, place, purpose), timeoutMs }),
+      drizzle: drizzle as unknown as (options: { client: object }) => unknown,
+    }
+  },
+  client: asyncClient,
+  lazyTransaction,
+  trial: { lazyTransaction, outcomeOn },
+} satisfies SqliteDriver<DatabaseFile>)
 
 /**
  * SQLite through libsql, on local files. Nothing is opened before `open()`; libsql itself is loaded there. It works in this
  * thread, so every statement holds up the process for as long as it runs.
  */
-export function createLibsqlServer(options: LibsqlServerOptions): DatabaseServer {
-  const location = locationOf(options.url, options.tenantFolder)
-  const { sharedTables } = options
-  const shared = sharedNames(sharedTables)
-  const readStatement = createStatementReader(sharedTables && sharedNaming(sharedTables.schema).prefix)
-  let sealed = false
-  let opened: Opened | undefined
-  let closing: Promise<void> | undefined
-  const parts = (): Opened => {
-    if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
-    if (opened === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
-    return opened
-  }
-  const main = () => parts().main
-  const session = (scope: Scope, guard: Guard): LibsqlSession => {
-    const { own, naming } = layoutOf(scope)
-    parts()
-    return Object.freeze({
-      lease: () => (own ? parts().own.lease(scope) : parts().mainLease),
-      prepare(text: string) {
-        const { kind, refusal, sharedRefusal, template } = readStatement(text)
-        const reason = refusal ?? (own ? undefined : sharedRefusal)
-        if (reason !== undefined) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [reason])
-        return { kind, text: render(template, own ? { tenant: naming } : { tenant: naming, ...shared }) }
-      },
-      guard,
-      onStatement: options.onStatement,
-    })
-  }
-  const inMainFile = async <T>(work: (transaction: NamespaceTransaction) => Promise<T>): Promise<T> => {
-    const file = main()
-    const unlock = await file.lock('transaction')
-    try {
-      return await inMigration(file, work)
-    } finally {
-      unlock()
-    }
-  }
-
-  const admin = adminConnection(main, {
-    write: (text) => render(readStatement(text).template, shared),
-    door: () => (sealed && sharedTables !== undefined ? doorOf(sharedTables) : undefined),
-  })
-  const confined = {
-    client: (scope: Scope, guard: Guard) => tenantClient(session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => lazyTransaction(session(scope, guard), options.poolTimeout * 1000),
-  }
-
-  return Object.freeze({
-    capabilities,
-    textScoped,
-    admin,
-    shared: sharedTables && sharedNamespace(sharedTables, { inMainFile, sealed: () => void (sealed = true) }),
-    registry: Object.freeze({ dialect: 'sqlite', connection: adminConnection(() => parts().registry) }),
-
-    async open() {
-      if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
-      const ready = opened ?? (await load(options, location))
-      try {
-        const hasLog = await useWriteAheadLog(ready.createClient, ready.location.mainFile, ready.main.timeoutMs)
-        opened ??= ready
-        return hasLog ? [] : [NO_WAL]
-      } catch (error) {
-        throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl`'], error)
-      }
-    },
-
-    ...confined,
-    forget(scope: Scope) {
-      if (scope.strategy === 'database') opened?.own.forget(scope)
-    },
-    drizzleImport: 'drizzle-orm/libsql',
-    drizzle: (client: object) => parts().drizzle({ client }),
-
-    async inNamespace(scope, work) {
-      const layout = layoutOf(scope)
-      const inFile = (transaction: NamespaceTransaction) => {
-        const session = openNamespaceSession(transaction, scope, layout)
-        if (sharedTables === undefined || layout.own) return work(session)
-        return work({
-          ...session,
-          async seal() {
-            await session.seal()
-            await refuseMisuse(transaction.query, layout, sharedTables)
-          },
-        })
-      }
-      return layout.own ? parts().own.provision(scope, inFile) : inMainFile(inFile)
-    },
-    async destroy(scope) {
-      const layout = layoutOf(scope)
-      if (layout.own) return parts().own.remove(scope)
-      return inMainFile((transaction) => destroyPrefixed(transaction, scope, layout))
-    },
-    verify: (scope) =>
-      verifyScope({
-        server: confined,
-        scope,
-        sharedPrefix: sharedTables && sharedNaming(sharedTables.schema).prefix,
-        unscoped: admin.transaction,
-        inside: (one, work) => (layoutOf(one).own ? parts().own.inside(one, work) : inMainFile(work)),
-      }),
-    inspect: () => inspectFiles(admin.query, parts().location),
-    parseDdl: createDdlParser(sharedTables),
-
-    async ping() {
-      await main().read([{ sql: 'select 1' }])
-    },
-    stats() {
-      if (opened === undefined) return {}
-      const { waiting } = opened.main
-      return { main: { total: 1, idle: waiting > 0 ? 0 : 1, waiting }, tenants: opened.own.stats() }
-    },
-    close() {
-      closing ??= end(opened, (options.closeTimeout ?? 10) * 1000)
-      return closing
-    },
-  } satisfies DatabaseServer)
-}
-
-/** What `"__shared__"."name"` becomes. */
-function sharedNames(shared: SharedTables | undefined): Namings {
-  if (shared === undefined) return {}
-  const naming = sharedNaming(shared.schema)
-  const names = new Set(shared.names)
-  return { shared: (name) => (names.has(name) ? naming : undefined) }
-}
-
-async function load(options: LibsqlServerOptions, location: Location): Promise<Opened> {
-  const libsql = await loadPeer('@libsql/client', () => import('@libsql/client'))
-  const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/libsql'))
-  const createClient = libsql.createClient as unknown as CreateLibsqlClient
-  const timeoutMs = options.poolTimeout * 1000
-  const real = withFolders(location)
-  const fileAt = (path: string) =>
-    createDatabaseFile({ open: (purpose) => connect(createClient, path, purpose), timeoutMs })
-  const main = fileAt(real.mainFile)
-  return Object.freeze({
-    createClient,
-    location: real,
-    main,
-    mainLease: Object.freeze({ file: main, release() {} }),
-    registry: fileAt(real.registryFile),
-    own: createOwnFiles({ createClient, location: real, timeoutMs, maxOpenFiles: options.maxOpenFiles }),
-    drizzle: drizzle as unknown as Opened['drizzle'],
-  })
-}
-
-function withFolders(location: Location): Location {
-  try {
-    return prepare(location)
-  } catch (error) {
-    throw isTenancyError(error)
-      ? error
-      : tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl`, or its `tenantFolder`,'], error)
-  }
-}
-
-/** Waits for what is under way, at most `patienceMs`; what is still open then is rolled back. */
-async function end(opened: Opened | undefined, patienceMs: number): Promise<void> {
-  if (opened === undefined) return
-  const { main, registry, own } = opened
-  await Promise.all([
-    own.close(patienceMs),
-    ...[main, registry].map((file) => atMost(patienceMs, file.lock('statement'))),
-  ])
-  await Promise.all([main.close(), registry.close()])
-}
-
-/** Settles when `work` does, whichever way, or when its time is over. */
-async function atMost(milliseconds: number, work: Promise<unknown>): Promise<void> {
-  let impatience: NodeJS.Timeout | undefined
-  const late = new Promise((resolve) => {
-    impatience = setTimeout(resolve, milliseconds)
-  })
-  await Promise.allSettled([Promise.race([work, late])])
-  clearTimeout(impatience)
+export function createLibsqlServer(options: SqliteServerOptions): DatabaseServer {
+  return createSqliteServer(options, driver)
 }

@@ -22,6 +22,8 @@ import { sqliteProfile } from '../profile.ts'
 /** What {@link verifyScope} needs. */
 export interface ScopeTrial {
   readonly server: Pick<DatabaseServer, 'client' | 'lazyTransaction'>
+  /** Sends these by a client of that server, and tells what came of the last. */
+  outcomeOn(client: object, statements: readonly string[]): Promise<Outcome>
   readonly scope: Scope
   /** What begins the names of tables that all tenants use: they may be referred to, and may not refer to a tenant's. */
   readonly sharedPrefix?: string | undefined
@@ -46,10 +48,7 @@ export async function verifyScope(trial: ScopeTrial): Promise<VerifyReport> {
     const written = textScoped.has(scope.strategy)
     const stranger = strangerTo(scope)
     const tried = await tryAll(namespaceAttempts(canary, sqliteProfile, written), (attempt) =>
-      carryOut(
-        { ...trial, stranger, outcomeOn, outcomeOf: (work, as) => outcomeOf(work, as && isAbsent(trial, as)) },
-        attempt,
-      ),
+      carryOut({ ...trial, stranger, outcomeOf: (work, as) => outcomeOf(work, as && isAbsent(trial, as)) }, attempt),
     )
     return report([check('namespace', place), check('ties', found?.ties ?? []), ...tried])
   } finally {
@@ -100,20 +99,6 @@ async function prepare(
 /** A tenant that does not exist has no file, and what it tries must not make one. */
 function isAbsent({ inside }: ScopeTrial, scope: Scope) {
   return async () => (await inside(scope, async () => true)) === undefined
-}
-
-/** What a tenant's client gives. */
-interface Executable {
-  execute(text: string): Promise<{ readonly rows: readonly unknown[]; readonly rowsAffected: number }>
-}
-
-async function outcomeOn(client: object, statements: readonly string[]): Promise<Outcome> {
-  let last: Outcome = 0
-  for (const text of statements) {
-    const { rows, rowsAffected } = await (client as Executable).execute(text)
-    last = rows.length > 0 ? rows.length : rowsAffected
-  }
-  return last
 }
 
 async function outcomeOf(work: () => Promise<Outcome>, absent?: () => Promise<boolean>): Promise<Outcome> {

@@ -1,21 +1,23 @@
 import type { PoolStats } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
-import type { DatabaseFile } from './libsql-file.ts'
+import type { DatabaseFile } from './database-file.ts'
 
 /** A file that stays open until it is released, once. */
-export interface Lease {
-  readonly file: DatabaseFile
+export interface Lease<F extends DatabaseFile = DatabaseFile> {
+  readonly file: F
   release(): void
 }
 
 /** The files of tenants, opened when they are needed and closed when others need the room. */
-export interface TenantFiles {
+export interface TenantFiles<F extends DatabaseFile = DatabaseFile> {
   /**
    * The file of a tenant. Waits for room when all open files are in use.
    * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_CLOSED
    */
-  lease(scope: Scope): Lease | Promise<Lease>
+  lease(scope: Scope): Lease<F> | Promise<Lease<F>>
+  /** The same for who cannot wait: undefined when all open files are in use. @throws TENANCY_ERR_CLOSED */
+  leaseNow(scope: Scope): Lease<F> | undefined
   /** Closes the tenant's file, now or when it is no longer in use. */
   forget(scope: Scope): void
   stats(): PoolStats
@@ -24,31 +26,35 @@ export interface TenantFiles {
 }
 
 /** Options of {@link createTenantFiles}. */
-export interface TenantFilesOptions {
-  readonly create: (scope: Scope) => DatabaseFile
+export interface TenantFilesOptions<F extends DatabaseFile> {
+  readonly create: (scope: Scope) => F
   readonly maxOpen: number
   /** Longest wait for room. */
   readonly timeoutMs: number
 }
 
-interface Entry {
+interface Entry<F extends DatabaseFile> {
   readonly tenantId: string
-  readonly file: DatabaseFile
+  readonly file: F
   users: number
   /** To be closed as soon as nobody uses it. */
   doomed: boolean
 }
 
 /** Makes {@link TenantFiles}. */
-export function createTenantFiles({ create, maxOpen, timeoutMs }: TenantFilesOptions): TenantFiles {
+export function createTenantFiles<F extends DatabaseFile>({
+  create,
+  maxOpen,
+  timeoutMs,
+}: TenantFilesOptions<F>): TenantFiles<F> {
   /** The one used least recently comes first. */
-  const entries = new Map<string, Entry>()
+  const entries = new Map<string, Entry<F>>()
   const waiters: (() => void)[] = []
   let closed = false
   let emptied = () => {}
 
   const inUse = () => [...entries.values()].filter(({ users }) => users > 0).length
-  const shut = (namespace: string, { file }: Entry): void => {
+  const shut = (namespace: string, { file }: Entry<F>): void => {
     entries.delete(namespace)
     void file.close()
   }
@@ -61,7 +67,7 @@ export function createTenantFiles({ create, maxOpen, timeoutMs }: TenantFilesOpt
     }
     return false
   }
-  const use = (namespace: string, entry: Entry): Lease => {
+  const use = (namespace: string, entry: Entry<F>): Lease<F> => {
     entry.users++
     entries.delete(namespace)
     entries.set(namespace, entry)
@@ -79,7 +85,7 @@ export function createTenantFiles({ create, maxOpen, timeoutMs }: TenantFilesOpt
     }
   }
 
-  const at = (scope: Scope): Lease | undefined => {
+  const at = (scope: Scope): Lease<F> | undefined => {
     const { namespace, tenantId } = scope
     if (closed) throw tenancyError('TENANCY_ERR_CLOSED')
     const found = entries.get(namespace)
@@ -90,7 +96,7 @@ export function createTenantFiles({ create, maxOpen, timeoutMs }: TenantFilesOpt
     if (found !== undefined) return use(namespace, found)
     return makeRoom() ? use(namespace, { tenantId, file: create(scope), users: 0, doomed: false }) : undefined
   }
-  const whenThereIsRoom = async (scope: Scope): Promise<Lease> => {
+  const whenThereIsRoom = async (scope: Scope): Promise<Lease<F>> => {
     const deadline = performance.now() + timeoutMs
     for (;;) {
       await roomFor(waiters, deadline, timeoutMs)
@@ -101,6 +107,7 @@ export function createTenantFiles({ create, maxOpen, timeoutMs }: TenantFilesOpt
 
   return Object.freeze({
     lease: (scope: Scope) => at(scope) ?? whenThereIsRoom(scope),
+    leaseNow: at,
 
     forget({ namespace }: Scope) {
       const entry = entries.get(namespace)

@@ -1,9 +1,9 @@
-import type { Purpose } from './libsql-connection.ts'
-import type { LibsqlClient } from './libsql-types.ts'
+import type { Purpose } from './connection.ts'
+import type { SqliteConnection } from './connection-types.ts'
 
 /** The connections of one file, one for each purpose, opened when it is needed, once however many ask. */
 export interface KeptConnections {
-  get(purpose: Purpose): Promise<LibsqlClient>
+  get(purpose: Purpose): Promise<SqliteConnection>
   /** Closes one whose state nobody knows; the next user gets another. */
   drop(purpose: Purpose): void
   /** Closes all at once. */
@@ -11,11 +11,11 @@ export interface KeptConnections {
 }
 
 /** Makes {@link KeptConnections}. */
-export function keptConnections(open: (purpose: Purpose) => Promise<LibsqlClient>): KeptConnections {
-  const opened = new Map<Purpose, Promise<LibsqlClient>>()
-  const clients = new Map<Purpose, LibsqlClient>()
+export function keptConnections(open: (purpose: Purpose) => Promise<SqliteConnection>): KeptConnections {
+  const opened = new Map<Purpose, Promise<SqliteConnection>>()
+  const clients = new Map<Purpose, SqliteConnection>()
 
-  const start = (purpose: Purpose): Promise<LibsqlClient> => {
+  const start = (purpose: Purpose): Promise<SqliteConnection> => {
     const opening = open(purpose).then(
       (client) => {
         // Dropped meanwhile.

@@ -2,16 +2,22 @@ import { currentContext, type TenancyContext } from '../../../context.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createMutex, type Mutex } from '../../../util/mutex.ts'
 import { statementFailure } from '../failure.ts'
-import { begin, type Purpose, whenNotBusy } from './libsql-connection.ts'
-import { keptConnections } from './libsql-kept-connections.ts'
-import type { LibsqlClient, LibsqlMode, LibsqlResult, LibsqlStatement, LibsqlTransaction } from './libsql-types.ts'
+import { begin, type Purpose, whenNotBusy } from './connection.ts'
+import { keptConnections } from './kept-connections.ts'
+import type {
+  SqliteConnection,
+  TransactionMode,
+  SqliteResult,
+  SqliteStatement,
+  SqliteTransaction,
+} from './connection-types.ts'
 
 /** For how long the writer is taken: one statement, one transaction, or one that lasts as long as its request. */
 export type Span = 'statement' | 'transaction' | 'request'
 
 /** A transaction under way. */
 export interface Begun {
-  readonly raw: LibsqlTransaction
+  readonly raw: SqliteTransaction
   commit(): Promise<void>
   /** Rolls back what was not committed, and sees to it that the next user finds a connection in order. Never throws. */
   end(): void
@@ -24,26 +30,28 @@ export interface Begun {
  */
 export interface DatabaseFile {
   /** Runs statements that only read, in one snapshot. */
-  read(statements: readonly LibsqlStatement[]): Promise<LibsqlResult[]>
+  read(statements: readonly SqliteStatement[]): Promise<SqliteResult[]>
   /**
    * Takes the writer until the returned function is called.
    * @throws TENANCY_ERR_POOL_TIMEOUT; TENANCY_ERR_STATEMENT_REFUSED when the caller would wait for itself
    */
   lock(span: Span): Promise<() => void>
   /** Begins a transaction, for who has the lock: on the writer, or on a connection of its own with foreign keys off. */
-  begin(purpose: 'write' | 'ddl', mode?: LibsqlMode): Promise<Begun>
+  begin(purpose: 'write' | 'ddl', mode?: TransactionMode): Promise<Begun>
   /** Moves what was written into the file itself and closes the connections; whoever comes later opens them anew. */
   close(): Promise<void>
   /** Closes the connections of a file that is removed. */
   drop(): void
   readonly waiting: number
+  /** Whether somebody has the writer. */
+  readonly locked: boolean
   readonly timeoutMs: number
 }
 
 /** Options of {@link createDatabaseFile}. */
 export interface DatabaseFileOptions {
   /** Opens a connection and makes sure that it leads to the right file. */
-  readonly open: (purpose: Purpose) => Promise<LibsqlClient>
+  readonly open: (purpose: Purpose) => Promise<SqliteConnection>
   /** Longest wait for the writer. */
   readonly timeoutMs: number
 }
@@ -60,6 +68,7 @@ export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): Da
   const connections = keptConnections(open)
   let holder: Holder | undefined
   let written = false
+  let locked = false
 
   return Object.freeze({
     timeoutMs,
@@ -81,11 +90,13 @@ export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): Da
         ])
       }
       const release = await enter(mutex)
+      locked = true
       if (here !== undefined && span !== 'statement') {
         holder = { root: here.root, depth: span === 'request' ? 0 : here.depth }
       }
       return () => {
         holder = undefined
+        locked = false
         release()
       }
     },
@@ -94,7 +105,7 @@ export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): Da
       written = true
       const client = purpose === 'ddl' ? await open('ddl') : await connections.get('write')
       const discard = purpose === 'ddl' ? () => client.close() : () => connections.drop('write')
-      let raw: LibsqlTransaction
+      let raw: SqliteTransaction
       try {
         raw = await begin(client, mode, timeoutMs)
       } catch (error) {
@@ -136,10 +147,13 @@ export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): Da
     get waiting() {
       return mutex.waiting
     },
+    get locked() {
+      return locked
+    },
   } satisfies DatabaseFile)
 }
 
-async function readOn(client: LibsqlClient, statements: readonly LibsqlStatement[]): Promise<LibsqlResult[]> {
+async function readOn(client: SqliteConnection, statements: readonly SqliteStatement[]): Promise<SqliteResult[]> {
   const [only, ...more] = statements
   return only === undefined || more.length > 0 ? client.batch(statements, 'deferred') : [await client.execute(only)]
 }

@@ -1,16 +1,16 @@
 import { tenancyError } from '../../../errors.ts'
 import { statementFailure } from '../failure.ts'
 import type { Door } from '../shared/read-only.ts'
-import type { Begun, DatabaseFile, Span } from './libsql-file.ts'
-import { type LibsqlSession, type Prepared, send, statementsOn } from './libsql-session.ts'
-import type { LibsqlMode, LibsqlResult } from './libsql-types.ts'
+import type { Begun, DatabaseFile, Span } from './database-file.ts'
+import { type FileSession, type Prepared, send, statementsOn } from './file-session.ts'
+import type { TransactionMode, SqliteResult } from './connection-types.ts'
 
 /** An open transaction of a tenant. Whatever ends it gives back writer and file. */
 export interface OpenTransaction {
   /** What Drizzle takes for a transaction of libsql. */
   readonly client: object
   /** Sends statements that were handed over before. */
-  run(statements: readonly Prepared[]): Promise<LibsqlResult[]>
+  run(statements: readonly Prepared[]): Promise<SqliteResult[]>
   /** A statement of our own, such as a savepoint. */
   control(sql: string): Promise<void>
   /** @throws TENANCY_ERR_TRANSACTION_FINISHED, TENANCY_ERR_TRANSACTION_ROLLED_BACK */
@@ -22,7 +22,7 @@ export interface OpenTransaction {
 /** A transaction may do nothing for so many times the wait of others, and longer while nobody waits. */
 const PATIENCE = 2
 
-const MODES: ReadonlySet<unknown> = new Set<LibsqlMode>(['write', 'read', 'deferred'])
+const MODES: ReadonlySet<unknown> = new Set<TransactionMode>(['write', 'read', 'deferred'])
 
 /**
  * Opens a transaction on the writer of the session's file. Every one takes the writer, also one that only reads: nobody
@@ -30,7 +30,7 @@ const MODES: ReadonlySet<unknown> = new Set<LibsqlMode>(['write', 'read', 'defer
  * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_STATEMENT_REFUSED
  */
 export async function beginTransaction(
-  session: LibsqlSession,
+  session: FileSession,
   span: Span,
   mode: unknown = 'write',
 ): Promise<OpenTransaction> {
@@ -40,7 +40,7 @@ export async function beginTransaction(
   try {
     unlock = await file.lock(span)
     session.guard('send')
-    const begun = await file.begin('write', mode as LibsqlMode)
+    const begun = await file.begin('write', mode as TransactionMode)
     const door = mode === 'read' ? undefined : session.door?.()
     return openTransaction(session, file, door === undefined ? begun : await opening(begun, door), () => {
       unlock()
@@ -74,7 +74,7 @@ async function opening(begun: Begun, { open, close }: Door): Promise<Begun> {
 type State = 'open' | 'lost' | 'finished'
 
 function openTransaction(
-  session: LibsqlSession,
+  session: FileSession,
   file: DatabaseFile,
   { raw, commit: commitRaw, end: endRaw }: Begun,
   giveBack: () => void,
@@ -106,8 +106,8 @@ function openTransaction(
       if (raw.closed) end('lost')
     }
   }
-  const run = async (statements: readonly Prepared[]): Promise<LibsqlResult[]> => {
-    const results: LibsqlResult[] = []
+  const run = async (statements: readonly Prepared[]): Promise<SqliteResult[]> => {
+    const results: SqliteResult[] = []
     for (const statement of statements) {
       results.push(await attempt(() => send(session, [statement], () => raw.execute(statement))))
     }

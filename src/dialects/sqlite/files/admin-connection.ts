@@ -1,10 +1,10 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
 import type { Door } from '../shared/read-only.ts'
 import { readStatement } from '../statement.ts'
-import type { DatabaseFile } from './libsql-file.ts'
-import { type LibsqlSession, type Prepared, statementsOn } from './libsql-session.ts'
-import { tenantClient } from './libsql-tenant-client.ts'
-import { beginTransaction } from './libsql-transaction.ts'
+import type { DatabaseFile } from './database-file.ts'
+import { type FileSession, type Prepared, statementsOn } from './file-session.ts'
+import { asyncClient } from './async-client.ts'
+import { beginTransaction } from './open-transaction.ts'
 
 type Execute = ReturnType<typeof statementsOn>['execute']
 
@@ -18,20 +18,29 @@ export interface SharedAccess {
 
 const NOTHING_SHARED: SharedAccess = { write: (text) => text, door: () => undefined }
 
-/** The unscoped way into the main file. It waits for the same writer as the tenants do. */
-export function adminConnection(main: () => DatabaseFile, shared: SharedAccess = NOTHING_SHARED): AdminConnection {
-  const session: LibsqlSession = Object.freeze({
-    lease: () => ({ file: main(), release() {} }),
+/**
+ * The unscoped way into the main file. It waits for the same writer as the tenants do.
+ * @param clientOf makes what Drizzle gets
+ */
+export function adminConnection<F extends DatabaseFile>(
+  main: () => F,
+  clientOf: (session: FileSession<F>) => object,
+  shared: SharedAccess = NOTHING_SHARED,
+): AdminConnection {
+  const lease = () => ({ file: main(), release() {} })
+  const session: FileSession<F> = Object.freeze({
+    lease,
+    leaseNow: lease,
     prepare: (text: string) => ({ kind: kindOf(text), text: shared.write(text) }),
     guard() {},
     door: shared.door,
     onStatement: undefined,
   })
-  const client = tenantClient(session)
+  const { execute } = asyncClient(session)
 
   return Object.freeze({
-    client,
-    query: queryOn(client.execute),
+    client: clientOf(session),
+    query: queryOn(execute),
     async transaction<T>(work: (query: AdminConnection['query']) => Promise<T>) {
       const open = await beginTransaction(session, 'transaction')
       try {

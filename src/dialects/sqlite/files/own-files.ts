@@ -4,17 +4,17 @@ import type { Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
 import { NOTHING } from '../destroy-namespace.ts'
 import { layoutOf } from '../layout.ts'
-import { FIND_LEDGER, isMarkedFor, LEDGER } from '../ledger.ts'
-import { type FileIdentity, identityOf, type Location, SIDE_FILES, tenantFile } from '../location.ts'
+import { identityOf, type Location, SIDE_FILES } from '../location.ts'
 import { isOwn, type NamespaceTransaction, objectsOf } from '../namespace-session.ts'
-import { connect, type Purpose, useWriteAheadLog } from './libsql-connection.ts'
-import { createDatabaseFile, type DatabaseFile } from './libsql-file.ts'
-import { inMigration } from './libsql-migration.ts'
-import { createTenantFiles, type TenantFiles } from './libsql-tenant-files.ts'
-import type { CreateLibsqlClient, LibsqlClient } from './libsql-types.ts'
+import { useWriteAheadLog } from './connection.ts'
+import type { OpenConnection } from './connection-types.ts'
+import type { DatabaseFile } from './database-file.ts'
+import { inMigration } from './migration.ts'
+import { ownPlace, type Place } from './place.ts'
+import { createTenantFiles, type TenantFiles } from './tenant-files.ts'
 
 /** The files of tenants that have one of their own: named after the namespace, never after anything that a user chose. */
-export interface OwnFiles extends TenantFiles {
+export interface OwnFiles<F extends DatabaseFile = DatabaseFile> extends TenantFiles<F> {
   /** Runs `work` in one transaction on the tenant's file, which is made if it is not there, and removed if `work` throws. */
   provision<T>(scope: Scope, work: (transaction: NamespaceTransaction) => Promise<T>): Promise<T>
   /** Runs `work` in one transaction on the tenant's file; undefined when it is not there. */
@@ -24,8 +24,10 @@ export interface OwnFiles extends TenantFiles {
 }
 
 /** Options of {@link createOwnFiles}. */
-export interface OwnFilesOptions {
-  readonly createClient: CreateLibsqlClient
+export interface OwnFilesOptions<F extends DatabaseFile> {
+  readonly openConnection: OpenConnection
+  /** Nothing is opened before it is needed. */
+  readonly createFile: (place: Place) => F
   readonly location: Location
   /** Longest wait for a file or its writer. */
   readonly timeoutMs: number
@@ -33,25 +35,10 @@ export interface OwnFilesOptions {
 }
 
 /** Makes {@link OwnFiles}. */
-export function createOwnFiles({ createClient, location, timeoutMs, maxOpenFiles }: OwnFilesOptions): OwnFiles {
-  const open = async (scope: Scope, purpose: Purpose): Promise<LibsqlClient> => {
-    const { namespace } = scope
-    const path = pathOf(location, scope)
-    // SQLite would make an empty file of what is not there.
-    const before = identityOf(path, namespace)
-    if (before === undefined) throw gone()
-    const client = await connect(createClient, path, purpose)
-    try {
-      if (!isSame(before, identityOf(path, namespace))) throw gone()
-      if (purpose !== 'ddl') await assertOwn(client, scope)
-      return client
-    } catch (error) {
-      client.close()
-      throw error
-    }
-  }
+export function createOwnFiles<F extends DatabaseFile>(options: OwnFilesOptions<F>): OwnFiles<F> {
+  const { openConnection, createFile, location, timeoutMs, maxOpenFiles } = options
   const files = createTenantFiles({
-    create: (scope) => createDatabaseFile({ open: (purpose) => open(scope, purpose), timeoutMs }),
+    create: (scope) => createFile(ownPlace(location, scope)),
     maxOpen: maxOpenFiles,
     timeoutMs,
   })
@@ -60,17 +47,14 @@ export function createOwnFiles({ createClient, location, timeoutMs, maxOpenFiles
     ...files,
 
     async provision(scope, work) {
-      const path = pathOf(location, scope)
+      const { path, look } = ownPlace(location, scope)
       return withLock(files, scope, async (file) => {
         const made = makeFile(path, scope.namespace)
         try {
-          if (made) await useWriteAheadLog(createClient, path, timeoutMs)
-          const before = identityOf(path, scope.namespace)
+          if (made) await useWriteAheadLog(openConnection, path, timeoutMs)
           return await inMigration(file, work, {
-            begun() {
-              // Another process may have made it, failed and removed it, while we waited for its lock.
-              if (!isSame(before, identityOf(path, scope.namespace))) throw gone()
-            },
+            // Another process may have made it, failed and removed it, while we waited for its lock.
+            begun: look(),
             failed: () => made && rmSync(path, { force: true }),
           })
         } catch (error) {
@@ -81,14 +65,14 @@ export function createOwnFiles({ createClient, location, timeoutMs, maxOpenFiles
     },
 
     async inside(scope, work) {
-      const path = pathOf(location, scope)
+      const { path } = ownPlace(location, scope)
       return withLock(files, scope, async (file) =>
         identityOf(path, scope.namespace) === undefined ? undefined : inMigration(file, work),
       )
     },
 
     async remove(scope) {
-      const path = pathOf(location, scope)
+      const { path } = ownPlace(location, scope)
       return withLock(files, scope, async (file) => {
         const found = identityOf(path, scope.namespace) !== undefined
         const report = found
@@ -107,12 +91,6 @@ export function createOwnFiles({ createClient, location, timeoutMs, maxOpenFiles
       })
     },
   } satisfies OwnFiles)
-}
-
-function pathOf(location: Location, scope: Scope): string {
-  // Checks the namespace before anything is made of it.
-  layoutOf(scope)
-  return tenantFile(location, scope.namespace)
 }
 
 async function withLock<T>(files: TenantFiles, scope: Scope, work: (file: DatabaseFile) => Promise<T>): Promise<T> {
@@ -151,18 +129,4 @@ function removeFiles(file: DatabaseFile, path: string): void {
 
 function filesOf(path: string): string[] {
   return [path, ...SIDE_FILES.map((suffix) => path + suffix)]
-}
-
-async function assertOwn(client: LibsqlClient, scope: Scope): Promise<void> {
-  const { rows } = await client.execute({ sql: FIND_LEDGER, args: [LEDGER] })
-  const [found] = rows as readonly { sql?: unknown }[]
-  if (!isMarkedFor(scope, found?.sql)) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [scope.namespace])
-}
-
-function isSame(one: FileIdentity | undefined, other: FileIdentity | undefined): boolean {
-  return one !== undefined && one.device === other?.device && one.inode === other.inode
-}
-
-function gone(): Error {
-  return tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
 }

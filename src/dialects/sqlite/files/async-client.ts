@@ -1,13 +1,13 @@
 import { tenancyError } from '../../../errors.ts'
-import { type LibsqlSession, type Prepared, refuseMigrations, send, statementsOn } from './libsql-session.ts'
-import { beginTransaction } from './libsql-transaction.ts'
-import type { LibsqlResult } from './libsql-types.ts'
+import { type FileSession, type Prepared, refuseMigrations, send, statementsOn } from './file-session.ts'
+import { beginTransaction } from './open-transaction.ts'
+import type { SqliteResult } from './connection-types.ts'
 
 /**
  * What Drizzle takes for a client of libsql: confined to one tenant for ever. Nothing of the real client can be reached.
  * A statement that reads never waits for one that writes; statements that write are done one after the other.
  */
-export function tenantClient(session: LibsqlSession) {
+export function asyncClient(session: FileSession) {
   return Object.freeze({
     ...statementsOn(session, (statements) => run(session, statements)),
     async transaction(mode?: unknown): Promise<object> {
@@ -18,7 +18,7 @@ export function tenantClient(session: LibsqlSession) {
   })
 }
 
-function run(session: LibsqlSession, statements: readonly Prepared[]): Promise<LibsqlResult[]> {
+function run(session: FileSession, statements: readonly Prepared[]): Promise<SqliteResult[]> {
   return statements.every(isRead) ? read(session, statements) : write(session, statements)
 }
 
@@ -26,7 +26,7 @@ function isRead({ kind }: Prepared): boolean {
   return kind === 'read'
 }
 
-async function write(session: LibsqlSession, statements: readonly Prepared[]): Promise<LibsqlResult[]> {
+async function write(session: FileSession, statements: readonly Prepared[]): Promise<SqliteResult[]> {
   if (statements.some(({ kind }) => kind === 'savepoint')) {
     throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a savepoint outside of a transaction'])
   }
@@ -40,7 +40,7 @@ async function write(session: LibsqlSession, statements: readonly Prepared[]): P
   }
 }
 
-async function read(session: LibsqlSession, statements: readonly Prepared[]): Promise<LibsqlResult[]> {
+async function read(session: FileSession, statements: readonly Prepared[]): Promise<SqliteResult[]> {
   if (statements.length === 0) return []
   const lease = session.lease()
   // Hardly ever: each await is a few percent of a statement.

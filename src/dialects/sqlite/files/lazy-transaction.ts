@@ -2,22 +2,22 @@ import { createSharedTransaction, type Nesting } from '../../../connections/shar
 import { openTransactions } from '../../../context.ts'
 import type { LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
-import { type LibsqlSession, type Prepared, refuseMigrations, statementsOn } from './libsql-session.ts'
-import { beginTransaction, type OpenTransaction } from './libsql-transaction.ts'
-import type { LibsqlResult } from './libsql-types.ts'
+import { type FileSession, type Prepared, refuseMigrations, statementsOn } from './file-session.ts'
+import { beginTransaction, type OpenTransaction } from './open-transaction.ts'
+import type { SqliteResult } from './connection-types.ts'
 
 /**
  * One transaction for several statements of a request. It takes the writer at the first statement; a `db.transaction()`
  * on it becomes a savepoint.
  */
-export function lazyTransaction(session: LibsqlSession, timeoutMs: number): LazyTransaction {
+export function lazyTransaction(session: FileSession, timeoutMs: number): LazyTransaction {
   const shared = createSharedTransaction<OpenTransaction>({
     depth: openTransactions,
     timeoutMs,
     begin: () => beginTransaction(session, 'request'),
     end: (transaction, how) => transaction[how](),
   })
-  const run = async (statements: readonly Prepared[]): Promise<LibsqlResult[]> =>
+  const run = async (statements: readonly Prepared[]): Promise<SqliteResult[]> =>
     (await shared.connection()).run(statements)
   const transaction = async (): Promise<object> => {
     session.guard()
@@ -32,7 +32,7 @@ export function lazyTransaction(session: LibsqlSession, timeoutMs: number): Lazy
 
 /** A nested transaction: its COMMIT and ROLLBACK speak of a savepoint. */
 async function savepoint(
-  session: LibsqlSession,
+  session: FileSession,
   { connection: outer, savepoint: name, begun, over }: Nesting<OpenTransaction>,
 ): Promise<object> {
   try {

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { pathToFileURL } from 'node:url'
 import { isBusy } from '../failure.ts'
-import type { CreateLibsqlClient, LibsqlClient, LibsqlMode, LibsqlTransaction } from './libsql-types.ts'
+import { FIND_LEDGER, LEDGER } from '../ledger.ts'
+import type { OpenConnection, SqliteConnection, TransactionMode, SqliteTransaction } from './connection-types.ts'
+import type { Place } from './place.ts'
 
 /**
  * What a connection is for:
@@ -17,21 +18,44 @@ const BUSY_TIMEOUT_MS = 5
 /** Milliseconds before we try again. */
 const PAUSE_MS = 10
 
-const PRAGMAS: Readonly<Record<Purpose, string>> = {
+/** What a connection is set to. */
+export const PRAGMAS: Readonly<Record<Purpose, string>> = {
   read: 'pragma query_only = on',
   write: 'pragma foreign_keys = on',
   ddl: 'pragma foreign_keys = off',
 }
 
-/**
- * Opens one connection. A client of libsql keeps a pool, whose connections have none of our settings and go to whoever
- * comes: with `concurrency: 1` it is one connection, which this folder lends to one user at a time.
- */
-export async function connect(createClient: CreateLibsqlClient, path: string, purpose: Purpose): Promise<LibsqlClient> {
-  const client = createClient({ url: pathToFileURL(path).href, concurrency: 1 })
+/** Opens one connection, which this folder lends to one user at a time. */
+export async function connect(
+  openConnection: OpenConnection,
+  path: string,
+  purpose: Purpose,
+): Promise<SqliteConnection> {
+  const client = openConnection(path)
   try {
     await client.execute(`pragma busy_timeout = ${BUSY_TIMEOUT_MS}`)
     await client.execute(PRAGMAS[purpose])
+    return client
+  } catch (error) {
+    client.close()
+    throw error
+  }
+}
+
+/** Opens one at a place and makes sure that it leads there. A run of migrations finds out itself whose the file is. */
+export async function connectAt(
+  openConnection: OpenConnection,
+  place: Place,
+  purpose: Purpose,
+): Promise<SqliteConnection> {
+  const lookAgain = place.look()
+  const client = await connect(openConnection, place.path, purpose)
+  try {
+    lookAgain()
+    if (purpose !== 'ddl' && place.assertOwn !== undefined) {
+      const { rows } = await client.execute({ sql: FIND_LEDGER, args: [LEDGER] })
+      place.assertOwn((rows as readonly { sql?: unknown }[])[0]?.sql)
+    }
     return client
   } catch (error) {
     client.close()
@@ -45,7 +69,11 @@ export async function connect(createClient: CreateLibsqlClient, path: string, pu
  * Not by BEGIN IMMEDIATE: libsql keeps a statement that found the file busy until it is garbage-collected, and until then
  * no COMMIT of the connection succeeds. `executeMultiple` keeps none. The pragma takes the lock and changes nothing.
  */
-export async function begin(client: LibsqlClient, mode: LibsqlMode, timeoutMs: number): Promise<LibsqlTransaction> {
+export async function begin(
+  client: SqliteConnection,
+  mode: TransactionMode,
+  timeoutMs: number,
+): Promise<SqliteTransaction> {
   if (mode === 'read') return client.transaction('read')
   const transaction = await client.transaction('deferred')
   try {
@@ -62,11 +90,11 @@ export async function begin(client: LibsqlClient, mode: LibsqlMode, timeoutMs: n
  * @returns whether the file system can do it
  */
 export async function useWriteAheadLog(
-  createClient: CreateLibsqlClient,
+  openConnection: OpenConnection,
   path: string,
   timeoutMs: number,
 ): Promise<boolean> {
-  const client = await connect(createClient, path, 'ddl')
+  const client = await connect(openConnection, path, 'ddl')
   try {
     const { rows } = await whenNotBusy(timeoutMs, () => client.execute('pragma journal_mode = wal'))
     return (rows[0] as { journal_mode?: unknown } | undefined)?.journal_mode === 'wal'

@@ -2,13 +2,18 @@ import type { Guard } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import type { Door } from '../shared/read-only.ts'
 import type { ReadStatement } from '../statement.ts'
-import type { Lease } from './libsql-tenant-files.ts'
-import type { LibsqlResult, LibsqlStatement } from './libsql-types.ts'
+import type { DatabaseFile } from './database-file.ts'
+import type { Lease } from './tenant-files.ts'
+import type { SqliteResult, SqliteStatement } from './connection-types.ts'
 
 /** What confines one tenant; the admin connection has one that confines nothing. */
-export interface LibsqlSession {
+export interface FileSession<F extends DatabaseFile = DatabaseFile> {
+  /** The namespace of the tenant; absent for the admin connection. */
+  readonly namespace?: string
   /** The file of this scope: at once, unless it has to wait for room. */
-  lease(): Lease | Promise<Lease>
+  lease(): Lease<F> | Promise<Lease<F>>
+  /** The same for who cannot wait: undefined when there is no room. */
+  leaseNow(): Lease<F> | undefined
   /** Reads a statement and writes the tenant's names into it. @throws TENANCY_ERR_STATEMENT_REFUSED */
   prepare(text: string): { readonly kind: ReadStatement['kind']; readonly text: string }
   readonly guard: Guard
@@ -18,24 +23,21 @@ export interface LibsqlSession {
 }
 
 /** A statement that was handed over and may be sent. */
-export interface Prepared extends LibsqlStatement {
+export interface Prepared extends SqliteStatement {
   readonly kind: ReadStatement['kind']
 }
 
 /** A statement as libsql takes it: a text, an object, or a text with its parameters. */
-type Given = string | LibsqlStatement | readonly [sql: string, args?: unknown]
+type Given = string | SqliteStatement | readonly [sql: string, args?: unknown]
 
 /** `execute` and `batch` as libsql has them, over what runs statements. */
-export function statementsOn(
-  session: LibsqlSession,
-  run: (statements: readonly Prepared[]) => Promise<LibsqlResult[]>,
-) {
+export function statementsOn(session: FileSession, run: (statements: readonly Prepared[]) => Promise<SqliteResult[]>) {
   return {
-    async execute(given: Given, args?: unknown): Promise<LibsqlResult> {
+    async execute(given: Given, args?: unknown): Promise<SqliteResult> {
       const [result] = await run([handOver(session, given, args)])
-      return result as LibsqlResult
+      return result as SqliteResult
     },
-    batch: async (given: readonly Given[]): Promise<LibsqlResult[]> => run(given.map((one) => handOver(session, one))),
+    batch: async (given: readonly Given[]): Promise<SqliteResult[]> => run(given.map((one) => handOver(session, one))),
   }
 }
 
@@ -45,14 +47,14 @@ export async function refuseMigrations(): Promise<never> {
 }
 
 /** Sends statements, after a wait perhaps, and tells them to the log without their parameters. */
-export function send<T>(session: LibsqlSession, statements: readonly Prepared[], work: () => Promise<T>): Promise<T> {
+export function send<T>(session: FileSession, statements: readonly Prepared[], work: () => Promise<T>): Promise<T> {
   session.guard('send')
   for (const { sql } of statements) session.onStatement?.(sql)
   return work()
 }
 
 /** Checks a statement and keeps it as it is now, whatever its caller does to it while it waits. */
-function handOver(session: LibsqlSession, given: Given, more?: unknown): Prepared {
+function handOver(session: FileSession, given: Given, more?: unknown): Prepared {
   session.guard()
   const [sql, args] = partsOf(given, more)
   if (typeof sql !== 'string') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a statement without text'])

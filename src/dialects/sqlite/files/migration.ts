@@ -1,7 +1,7 @@
 import { statementFailure } from '../failure.ts'
 import type { NamespaceTransaction } from '../namespace-session.ts'
-import type { DatabaseFile } from './libsql-file.ts'
-import type { LibsqlTransaction } from './libsql-types.ts'
+import type { DatabaseFile } from './database-file.ts'
+import type { SqliteTransaction } from './connection-types.ts'
 
 /** What happens around a migration's transaction, while nobody else can write to the file. */
 export interface MigrationHooks {
@@ -34,7 +34,7 @@ export async function inMigration<T>(
   }
 }
 
-function transactionOn(raw: LibsqlTransaction): NamespaceTransaction {
+function transactionOn(raw: SqliteTransaction): NamespaceTransaction {
   return {
     async query<TRow>(text: string, parameters: readonly unknown[] = []) {
       const { rows } = await raw.execute({ sql: text, args: parameters })

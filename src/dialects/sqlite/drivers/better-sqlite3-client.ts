@@ -1,0 +1,133 @@
+import { tenancyError } from '../../../errors.ts'
+import { refuseAsynchronous } from '../../../util/synchronous.ts'
+import type { FileSession, Prepared } from '../files/file-session.ts'
+import type { BetterDatabase, BetterStatement, RunResult } from './better-sqlite3-types.ts'
+import type { SyncFile } from './better-sqlite3-file.ts'
+
+export type SyncSession = FileSession<SyncFile>
+
+/** A statement as Drizzle uses one of better-sqlite3. There is no iterator: half read, it would keep the connection of all. */
+export interface SyncStatement {
+  run(...parameters: readonly unknown[]): RunResult
+  get(...parameters: readonly unknown[]): unknown
+  all(...parameters: readonly unknown[]): unknown[]
+  /** The same with rows as arrays. */
+  raw(): SyncStatement
+}
+
+/** A transaction of better-sqlite3, by how it begins: here each has the writer from its beginning. */
+export interface SyncTransaction {
+  (...given: readonly unknown[]): unknown
+  readonly deferred: SyncTransaction
+  readonly immediate: SyncTransaction
+  readonly exclusive: SyncTransaction
+}
+
+/** What Drizzle takes for a database of better-sqlite3. */
+export interface SyncClient {
+  prepare(text: unknown): SyncStatement
+  transaction(work: (...given: readonly unknown[]) => unknown): SyncTransaction
+}
+
+/**
+ * What Drizzle takes for a database of better-sqlite3: confined to one tenant for ever. Nothing of the real database, and no statement of
+ * it, can be reached.
+ */
+export function syncClient(session: SyncSession): SyncClient {
+  return Object.freeze({
+    prepare(text: unknown) {
+      session.guard()
+      if (typeof text !== 'string') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a statement without text'])
+      const { kind, text: written } = session.prepare(text)
+      return statementOf(session, { kind, sql: written })
+    },
+    transaction(work: (...given: readonly unknown[]) => unknown) {
+      session.guard()
+      if (typeof work !== 'function') {
+        throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a transaction without a function'])
+      }
+      const begin = (...given: readonly unknown[]) => inTransaction(session, () => work(...given))
+      // Each has the others, as those of the library.
+      return Object.freeze(
+        Object.assign(begin, { deferred: begin, immediate: begin, exclusive: begin }),
+      ) as SyncTransaction
+    },
+  })
+}
+
+/** Runs `work` in a transaction of the session's file. @throws TENANCY_ERR_STATEMENT_REFUSED for work that awaits */
+export function inTransaction<T>(session: SyncSession, work: () => T): T {
+  session.guard()
+  return leased(session, (file) =>
+    file.transactionNow(
+      { owner: session.namespace, mayCommit: () => session.guard('send'), door: session.door?.() },
+      () => refuseAsynchronous(work()),
+    ),
+  )
+}
+
+function leased<T>(session: SyncSession, work: (file: SyncFile) => T): T {
+  const lease = session.leaseNow()
+  if (lease === undefined) throw tenancyError('TENANCY_ERR_POOL_TIMEOUT', [0])
+  try {
+    return work(lease.file)
+  } finally {
+    lease.release()
+  }
+}
+
+function statementOf(session: SyncSession, { kind, sql }: Pick<Prepared, 'kind' | 'sql'>): SyncStatement {
+  /** Compiled for the connection it was last used on. */
+  let compiled: { readonly database: BetterDatabase; readonly statement: BetterStatement } | undefined
+
+  const use = <T>(
+    { asArrays, parameters }: { readonly asArrays: boolean; readonly parameters: readonly unknown[] },
+    work: (statement: BetterStatement) => T,
+  ): T => {
+    // At each use: it may have been prepared elsewhere.
+    session.guard()
+    assertPlain(parameters)
+    return leased(session, (file) =>
+      carriedOut(session, { file, kind }, (database) => {
+        if (compiled?.database !== database) compiled = { database, statement: database.prepare(sql) }
+        const { statement } = compiled
+        session.onStatement?.(sql)
+        if (asArrays || statement.reader) statement.raw(asArrays)
+        return work(statement)
+      }),
+    )
+  }
+  const statement = (asArrays: boolean): SyncStatement =>
+    Object.freeze({
+      run: (...parameters: readonly unknown[]) => use({ asArrays, parameters }, (one) => one.run(...parameters)),
+      get: (...parameters: readonly unknown[]) => use({ asArrays, parameters }, (one) => one.get(...parameters)),
+      all: (...parameters: readonly unknown[]) => use({ asArrays, parameters }, (one) => one.all(...parameters)),
+      raw: () => statement(true),
+    })
+  return statement(false)
+}
+
+/** Of an object the library reads the members, which may be functions: no code of others runs inside a statement. */
+function assertPlain(parameters: readonly unknown[]): void {
+  for (const one of parameters) {
+    if (typeof one !== 'object' || one === null || ArrayBuffer.isView(one)) continue
+    throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a parameter that is an object'])
+  }
+}
+
+/** How a statement is sent, and where to. */
+interface Sending {
+  readonly file: SyncFile
+  readonly kind: Prepared['kind']
+}
+
+function carriedOut<T>(session: SyncSession, { file, kind }: Sending, work: (database: BetterDatabase) => T): T {
+  const { namespace: owner } = session
+  if (kind === 'read') return file.readNow(owner, work)
+  if (file.isInside(owner)) return file.writeNow(owner, work)
+  if (kind === 'savepoint') {
+    throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a savepoint outside of a transaction'])
+  }
+  // What the admin sends may be anything, and nothing of it may stay open.
+  return owner === undefined ? inTransaction(session, () => file.writeNow(owner, work)) : file.writeNow(owner, work)
+}

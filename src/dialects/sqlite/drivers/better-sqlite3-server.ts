@@ -1,0 +1,90 @@
+// oxlint-disable-next-line typescript/triple-slash-reference -- there is no package of types to import
+/// <reference path="./better-sqlite3.d.ts" />
+import type { DatabaseServer } from '../../../contracts/dialect.ts'
+import { tenancyError } from '../../../errors.ts'
+import { loadPeer } from '../../../util/load-peer.ts'
+import type { Outcome } from '../../../verification/canary.ts'
+import { connectAt } from '../files/connection.ts'
+import { createDatabaseFile } from '../files/database-file.ts'
+import { createSqliteServer, type SqliteDriver, type SqliteServerOptions } from '../server.ts'
+import { type SyncClient, syncClient } from './better-sqlite3-client.ts'
+import { betterConnections } from './better-sqlite3-connection.ts'
+import { createSyncFile, type SyncFile } from './better-sqlite3-file.ts'
+import type { BetterDatabaseClass } from './better-sqlite3-types.ts'
+
+/** SQLite through better-sqlite3. */
+export const betterSqlite3Driver: SqliteDriver<SyncFile> = Object.freeze({
+  drizzleImport: 'drizzle-orm/better-sqlite3',
+  synchronous: true,
+  async load() {
+    const { default: loaded } = await loadPeer('better-sqlite3', () => import('better-sqlite3'))
+    const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/better-sqlite3'))
+    const Database = loaded as unknown as BetterDatabaseClass
+    const openConnection = betterConnections(Database)
+    return {
+      openConnection,
+      createFile(place, timeoutMs) {
+        const open = (purpose: Parameters<typeof connectAt>[2]) => connectAt(openConnection, place, purpose)
+        return createSyncFile({ Database, place, file: createDatabaseFile({ open, timeoutMs }) })
+      },
+      drizzle: drizzle as unknown as (options: { client: object }) => unknown,
+    }
+  },
+  client: syncClient,
+  // It would be open while others are served, who cannot wait for it without stopping the process, and it too.
+  lazyTransaction() {
+    throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [
+      'a transaction for a whole request, with better-sqlite3; use `transaction()`',
+    ])
+  },
+  trial: {
+    lazyTransaction: (session) =>
+      Object.freeze({
+        client: new Undone(syncClient(session)),
+        commit: async () => {},
+        rollback: async () => {},
+      }),
+    outcomeOn: async (client, statements) =>
+      client instanceof Undone ? client.try(statements) : outcomeOf(client as SyncClient, statements),
+  },
+} satisfies SqliteDriver<SyncFile>)
+
+/**
+ * SQLite through better-sqlite3, on local files. Nothing is opened before `open()`; the library itself is loaded there. Every statement
+ * is one call, and holds up the process for as long as it runs.
+ */
+export function createBetterSqlite3Server(options: SqliteServerOptions): DatabaseServer {
+  return createSqliteServer(options, betterSqlite3Driver)
+}
+
+/** Tries statements in a transaction that is undone in any case. */
+class Undone {
+  readonly #client: SyncClient
+
+  constructor(client: SyncClient) {
+    this.#client = client
+  }
+
+  try(statements: readonly string[]): Outcome {
+    const end = Symbol('undo')
+    let outcome: Outcome = 0
+    try {
+      this.#client.transaction(() => {
+        outcome = outcomeOf(this.#client, statements)
+        throw end as never
+      })()
+    } catch (error) {
+      if (error !== end) throw error
+    }
+    return outcome
+  }
+}
+
+function outcomeOf(client: SyncClient, statements: readonly string[]): Outcome {
+  let last: Outcome = 0
+  for (const text of statements) {
+    const statement = client.prepare(text)
+    last = /^\s*select\b/i.test(text) ? statement.all().length : statement.run().changes
+  }
+  return last
+}
