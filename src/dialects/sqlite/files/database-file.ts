@@ -1,7 +1,7 @@
 import { currentContext, type TenancyContext } from '../../../context.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createMutex, type Mutex } from '../../../util/mutex.ts'
-import { statementFailure } from '../failure.ts'
+import { isBusy, statementFailure } from '../failure.ts'
 import { begin, type Purpose, whenNotBusy } from './connection.ts'
 import { keptConnections } from './kept-connections.ts'
 import type {
@@ -66,6 +66,8 @@ interface Holder {
 export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): DatabaseFile {
   const mutex = createMutex(timeoutMs, () => tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs]))
   const connections = keptConnections(open)
+  const readAll = (client: SqliteConnection, statements: readonly SqliteStatement[]) =>
+    whenNotBusy(timeoutMs, () => client.batch(statements, 'deferred'))
   let holder: Holder | undefined
   let written = false
   let locked = false
@@ -73,10 +75,18 @@ export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): Da
   return Object.freeze({
     timeoutMs,
 
+    // No promise more than it takes: each is a percent of a statement.
     async read(statements) {
       try {
-        const client = await connections.get('read')
-        return await whenNotBusy(timeoutMs, () => readOn(client, statements))
+        const client = connections.ready('read') ?? (await connections.get('read'))
+        const [only] = statements
+        if (only === undefined || statements.length > 1) return await readAll(client, statements)
+        try {
+          return [await client.execute(only)]
+        } catch (error) {
+          if (!isBusy(error)) throw error
+          return await readAll(client, statements)
+        }
       } catch (error) {
         throw statementFailure(error, timeoutMs)
       }
@@ -151,11 +161,6 @@ export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): Da
       return locked
     },
   } satisfies DatabaseFile)
-}
-
-async function readOn(client: SqliteConnection, statements: readonly SqliteStatement[]): Promise<SqliteResult[]> {
-  const [only, ...more] = statements
-  return only === undefined || more.length > 0 ? client.batch(statements, 'deferred') : [await client.execute(only)]
 }
 
 /** Enters a mutex until the returned function is called. */

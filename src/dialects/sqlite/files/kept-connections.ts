@@ -4,6 +4,8 @@ import type { SqliteConnection } from './connection-types.ts'
 /** The connections of one file, one for each purpose, opened when it is needed, once however many ask. */
 export interface KeptConnections {
   get(purpose: Purpose): Promise<SqliteConnection>
+  /** The one that is open already. */
+  ready(purpose: Purpose): SqliteConnection | undefined
   /** Closes one whose state nobody knows; the next user gets another. */
   drop(purpose: Purpose): void
   /** Closes all at once. */
@@ -39,6 +41,7 @@ export function keptConnections(open: (purpose: Purpose) => Promise<SqliteConnec
 
   return Object.freeze({
     get: (purpose: Purpose) => opened.get(purpose) ?? start(purpose),
+    ready: (purpose: Purpose) => clients.get(purpose),
     drop,
     dropAll() {
       for (const purpose of opened.keys()) drop(purpose)
