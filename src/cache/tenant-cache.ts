@@ -190,12 +190,15 @@ class L1 implements TenantCache {
   }
 
   stats(): CacheStats {
+    const answered = this.#hits + this.#negativeHits
+    const asked = answered + this.#misses
     return {
       size: this.#tenants.size,
       maxSize: this.#maxSize,
       hits: this.#hits,
       negativeHits: this.#negativeHits,
       misses: this.#misses,
+      hitRate: asked === 0 ? 0 : answered / asked,
     }
   }
 

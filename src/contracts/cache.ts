@@ -7,6 +7,8 @@ export interface CacheStats {
   readonly hits: number
   readonly negativeHits: number
   readonly misses: number
+  /** The share of look-ups that memory answered, from 0 to 1: hits and negative hits among all. 0 before the first look-up. */
+  readonly hitRate: number
 }
 
 /**

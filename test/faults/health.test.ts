@@ -20,7 +20,11 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
   it('before the start: no pools, and asking for health starts', async () => {
     const app = await tenantApp(database)
     onTestFinished(() => app.close())
-    expect(app.tenancy.getMetrics()).toMatchObject({ pools: {}, databases: 0, cache: { size: 0, hits: 0, misses: 0 } })
+    expect(app.tenancy.getMetrics()).toMatchObject({
+      pools: {},
+      databases: 0,
+      cache: { size: 0, hits: 0, misses: 0, hitRate: 0 },
+    })
     expect(await app.tenancy.health()).toEqual({
       ok: true,
       degraded: false,
@@ -87,6 +91,8 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
     expect(cache.hits).toBe(before.cache.hits + 2)
     expect(cache.negativeHits).toBe(before.cache.negativeHits + 1)
     expect(cache.misses).toBeGreaterThan(before.cache.misses)
+    const answered = cache.hits + cache.negativeHits
+    expect(cache.hitRate).toBe(answered / (answered + cache.misses))
 
     const [first, second] = [call(app, '/hold'), call(app, '/hold')]
     await until(() => app.tenancy.getMetrics().pools['serving']?.waiting === 1)
