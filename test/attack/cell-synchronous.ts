@@ -1,7 +1,6 @@
 import { eq, like, sql } from 'drizzle-orm'
 import { enterContext, TenancyContext } from '../../src/context.ts'
-import type { Db } from '../matrix/cell.ts'
-import { all, run, type SyncDb } from '../matrix/synchronous.ts'
+import { all, run, type SyncDb, syncOf } from '../matrix/synchronous.ts'
 import { AUTHOR, type CellAttempt, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
 import { NOBODY } from './cell-context.ts'
 import { Undo } from './cell-steps.ts'
@@ -9,8 +8,6 @@ import { foreign } from './cell-strangers.ts'
 import { codeOf } from './operation.ts'
 
 const needs = 'synchronous'
-
-const syncOf = (db: Db): SyncDb => db as unknown as SyncDb
 
 const titlesNow = ({ opened: { model } }: CellAttempt, db: Pick<SyncDb, 'select'>) =>
   all(db.select({ title: model.books.title }).from(model.books).limit(20))

@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
 import { rightsFor } from '../matrix/postgres-cells.ts'
+import { provideBetterSqlite3 } from '../servers/better-sqlite3.ts'
 import { startMariadb } from '../servers/mariadb.ts'
 import { startPostgres } from '../servers/postgres.ts'
 import { mysqlDatabase } from '../support/mysql.ts'
@@ -23,14 +24,14 @@ import { deadlines, report, type Row, settings } from './harness.ts'
 import { measureCell } from './isolation-cell.ts'
 import { mysqlCell, mysqlStrategies } from './isolation-mysql.ts'
 import { marks, notes, pgCell, pgOptions, pgStrategies } from './isolation-postgres.ts'
-import { sqliteCell, sqliteStrategies } from './isolation-sqlite.ts'
+import { sqliteCell, sqliteCells } from './isolation-sqlite.ts'
 import { at } from './notes.ts'
 import { fillShared, kinds, measureReads } from './rls-reads.ts'
 
 const chosen = settings()
 const [tenants, many] = chosen.quick ? [15, 200] : [50, 1000]
 const folder = await mkdtemp(join(tmpdir(), 'tenancy-bench-'))
-const [postgres, mariadb] = await Promise.all([startPostgres({ version: 18 }), startMariadb()])
+const [postgres, mariadb] = await Promise.all([startPostgres({ version: 18 }), startMariadb(), provideBetterSqlite3()])
 try {
   adoptTables({ notes, marks })
   const [host, mysql] = await Promise.all([databaseHost(postgres.url), mysqlDatabase(mariadb.url)])
@@ -40,7 +41,7 @@ try {
       pgCell(await databaseHost(postgres.url, rightsFor(option.options)), namespaceStrategy('schema'), tenants, option),
     ),
     inTurn(mysqlStrategies, (strategy) => mysqlCell(mysql, strategy, tenants)),
-    inTurn(sqliteStrategies, (strategy) => sqliteCell(folder, strategy, tenants)),
+    inTurn(sqliteCells, (cell) => sqliteCell(folder, cell, tenants)),
   ])
   const cells = engines.flat()
   const ends = deadlines(chosen, cells.length + Object.keys(kinds).length)

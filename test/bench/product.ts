@@ -1,5 +1,6 @@
 import type * as Mysql from '../../src/dialects/mysql/drivers/mysql-server.ts'
 import type * as Server from '../../src/dialects/postgres/drivers/pg-server.ts'
+import type * as Better from '../../src/dialects/sqlite/drivers/better-sqlite3-server.ts'
 import type * as Libsql from '../../src/dialects/sqlite/drivers/libsql-server.ts'
 import type * as Index from '../../src/index.ts'
 
@@ -16,4 +17,7 @@ export const { createMysqlServer } = (await import(
 export const { createLibsqlServer } = (await import(
   `${built.href}dialects/sqlite/drivers/libsql-server.js`
 )) as typeof Libsql
+export const { createBetterSqlite3Server } = (await import(
+  `${built.href}dialects/sqlite/drivers/better-sqlite3-server.js`
+)) as typeof Better
 export const { createPgServer } = (await import(`${built.href}dialects/postgres/drivers/pg-server.js`)) as typeof Server

@@ -3,15 +3,36 @@ import { join } from 'node:path'
 import { createClient } from '@libsql/client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Scope } from '../../src/contracts/isolation.ts'
+import type { BetterDatabaseClass } from '../../src/dialects/sqlite/drivers/better-sqlite3-types.ts'
 import { diagnose } from '../../src/doctor.ts'
 import { describeWith } from '../servers/suite.ts'
 import { newTenant, openBetterSqlite3, openSqlite, ownFile, type SqliteServer } from '../support/sqlite.ts'
 
-describe('doctor on SQLite', () => doctorSuite(openSqlite))
+describe('doctor on SQLite', () => doctorSuite(openSqlite, byLibsql))
 
-describeWith(['better-sqlite3'], 'doctor on SQLite with better-sqlite3', () => doctorSuite(openBetterSqlite3))
+describeWith(['better-sqlite3'], 'doctor on SQLite with better-sqlite3', () =>
+  doctorSuite(openBetterSqlite3, byBetterSqlite3),
+)
 
-function doctorSuite(openFiles: typeof openBetterSqlite3): void {
+/**
+ * Runs SQL as another process would. By the same copy of SQLite: two in one process know nothing of each other's locks.
+ */
+type Besides = (path: string, text: string) => Promise<void>
+
+async function byLibsql(path: string, text: string): Promise<void> {
+  const client = createClient({ url: `file:${path}` })
+  await client.executeMultiple(text)
+  client.close()
+}
+
+async function byBetterSqlite3(path: string, text: string): Promise<void> {
+  const Database = (await import('better-sqlite3')).default as BetterDatabaseClass
+  const database = new Database(path, { fileMustExist: true, timeout: 0 })
+  database.exec(text)
+  database.close()
+}
+
+function doctorSuite(openFiles: typeof openBetterSqlite3, besides: Besides): void {
   let sqlite: SqliteServer
   let tenant: Scope
   const red = new Set<string>()
@@ -52,10 +73,7 @@ function doctorSuite(openFiles: typeof openBetterSqlite3): void {
 
   it('sqlite-2: the main file has no write-ahead log', async () => {
     const other = await openFiles()
-    const client = createClient({ url: `file:${other.mainFile}` })
-    const { rows } = await client.execute('pragma journal_mode = delete')
-    expect(rows).toEqual([{ journal_mode: 'delete' }])
-    client.close()
+    await besides(other.mainFile, 'pragma journal_mode = delete')
     const { findings } = await diagnose(other.server, ['prefix'])
     expect(findings.map(({ rule }) => rule)).toEqual(['sqlite-2'])
     red.add('sqlite-2')
@@ -63,13 +81,12 @@ function doctorSuite(openFiles: typeof openBetterSqlite3): void {
   })
 
   it('sqlite-3: rows refer to rows that are not there', async () => {
-    const client = createClient({ url: `file:${sqlite.mainFile}` })
-    await client.executeMultiple(
+    await besides(
+      sqlite.mainFile,
       `pragma foreign_keys = off; create table parent (id integer primary key); create table child (p integer references parent); insert into child values (7)`,
     )
     expect(await found()).toEqual([['sqlite-3', 'child']])
-    await client.executeMultiple('drop table child; drop table parent')
-    client.close()
+    await besides(sqlite.mainFile, 'drop table child; drop table parent')
     expect(await found()).toEqual([])
   })
 

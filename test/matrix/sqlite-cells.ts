@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { SQL } from 'drizzle-orm'
 import { drizzle as drizzleLibsql, type LibSQLDatabase } from 'drizzle-orm/libsql'
 import type { IsolationStrategy } from '../../src/contracts/isolation.ts'
 import { createBetterSqlite3Server } from '../../src/dialects/sqlite/drivers/better-sqlite3-server.ts'
@@ -9,6 +8,7 @@ import { createLibsqlServer } from '../../src/dialects/sqlite/drivers/libsql-ser
 import type { SqliteServerOptions } from '../../src/dialects/sqlite/server.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
+import { rowsOf } from '../support/sqlite-rows.ts'
 import type { Cell, Db, RelationalDb } from './cell.ts'
 import type { Model } from './models/model.ts'
 import * as plain from './models/sqlite.ts'
@@ -78,7 +78,7 @@ function cellOf(
         statements,
         drizzle: (client) => drizzle({ client: client as never }) as unknown as Db,
         relational: (client) => drizzle({ client: client as never, ...relationsOf(model) }) as unknown as RelationalDb,
-        rows: async (db, query) => all(native(db), query),
+        rows: (db, query) => rowsOf(native(db), query),
         upsert: (db, book) =>
           native(db)
             .insert(books)
@@ -90,16 +90,5 @@ function cellOf(
         },
       }
     },
-  }
-}
-
-/** Raw SQL, of which better-sqlite3 wants to be told whether it gives rows. */
-async function all(db: LibSQLDatabase, query: SQL): Promise<readonly Record<string, unknown>[]> {
-  try {
-    return await db.all(query)
-  } catch (error) {
-    if (!/does not return data/.test(String((error as { cause?: unknown }).cause ?? error))) throw error
-    await db.run(query)
-    return []
   }
 }

@@ -1,9 +1,9 @@
 import { asc, eq, sql } from 'drizzle-orm'
 import { expect } from 'vitest'
 import { open } from '../support/database.ts'
-import type { Book, Runner } from './cell.ts'
+import type { Book } from './cell.ts'
 import { booksOf, type Case, type Given, seededBooks } from './cases.ts'
-import { all, run, type SyncDb } from './synchronous.ts'
+import { all, run, type SyncDb, syncOf } from './synchronous.ts'
 
 class Undo extends Error {}
 
@@ -12,7 +12,6 @@ interface SyncRelationalDb {
   transaction<T>(work: (tx: SyncRelationalDb) => T): T
 }
 
-const syncOf = (db: Runner) => db as unknown as SyncDb
 const booksNow = ({ opened: { model } }: Given, db: Pick<SyncDb, 'select'>): Book[] => {
   const { id, authorId, title, price } = model.books
   return all(db.select({ id, authorId, title, price }).from(model.books).orderBy(asc(model.books.id)))

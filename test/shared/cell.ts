@@ -37,6 +37,8 @@ export interface OpenSharedCell {
 export interface SharedCell {
   readonly name: string
   readonly strategy: IsolationStrategy
+  /** Where transactions are synchronous calls. */
+  readonly synchronous?: true
   /** Tests that cannot be run here, by their titles, and why. */
   readonly skipped?: Readonly<Record<string, string>>
   /** What a tenant must not do to `plans`, spelled with its full name. */

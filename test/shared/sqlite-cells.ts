@@ -2,7 +2,8 @@ import { drizzle, type LibSQLDatabase } from 'drizzle-orm/libsql'
 import type { SharedTables } from '../../src/contracts/shared-tables.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import type { Db } from '../matrix/cell.ts'
-import { openSqlite, type SqliteServer } from '../support/sqlite.ts'
+import { openBetterSqlite3, openSqlite, type SqliteServer } from '../support/sqlite.ts'
+import { rowsOf } from '../support/sqlite-rows.ts'
 import { type SharedCell, sharedTables } from './cell.ts'
 import { sharedStatements, sqliteModel, statements } from './models.ts'
 
@@ -37,35 +38,53 @@ const attacks = [
 
 /** A prefix on SQLite: the only way in which tenants are in one file. */
 export const sqliteSharedCell: SharedCell = {
+  ...cellOf(openSqlite, async () => drizzle),
   name: 'prefix on SQLite',
-  strategy: namespaceStrategy('prefix'),
-  attacks,
-  full: (name) => `"shared__${name}"`,
-  async open() {
-    const beside: { first?: SqliteServer } = {}
-    const start = async (change: Partial<SharedTables> = {}) => {
-      const opened = await openSqlite({ sharedTables: { ...sharedTables, ...change }, poolTimeout: 20 }, beside.first)
-      return opened
-    }
-    const first = await start()
-    beside.first = first
-    return {
-      server: first.server,
-      model: sqliteModel() as never,
-      sharedStatements: sharedStatements.sqlite,
-      statements: statements.sqlite,
-      ownTable: 'CREATE TABLE mine (id integer)',
-      cascading:
-        'CREATE TABLE `labelled` (`id` integer PRIMARY KEY NOT NULL, `tag_id` integer, FOREIGN KEY (`tag_id`) REFERENCES `tags`(`id`) ON UPDATE no action ON DELETE set null)',
-      drizzle: (client) => drizzle({ client: client as never }) as unknown as Db,
-      rows: (db, query) => (db as unknown as LibSQLDatabase).all(query),
-      another: async (options) => (await start(options?.sharedTables)).server,
-      async asOwner(...texts) {
-        let rows: Record<string, unknown>[] = []
-        for (const text of texts) rows = await first.server.admin.query(text)
-        return rows
-      },
-      close: () => first.close(),
-    }
-  },
+}
+
+/** The same with better-sqlite3. */
+export const betterSqlite3SharedCell: SharedCell = {
+  ...cellOf(
+    openBetterSqlite3,
+    async () => (await import('drizzle-orm/better-sqlite3')).drizzle as unknown as typeof drizzle,
+  ),
+  name: 'prefix on SQLite with better-sqlite3',
+  synchronous: true,
+}
+
+function cellOf(
+  openFiles: typeof openBetterSqlite3,
+  loadDrizzle: () => Promise<typeof drizzle>,
+): Omit<SharedCell, 'name'> {
+  return {
+    strategy: namespaceStrategy('prefix'),
+    attacks,
+    full: (name) => `"shared__${name}"`,
+    async open() {
+      const drizzleOf = await loadDrizzle()
+      const beside: { first?: SqliteServer } = {}
+      const start = async (change: Partial<SharedTables> = {}) =>
+        openFiles({ sharedTables: { ...sharedTables, ...change }, poolTimeout: 20 }, beside.first)
+      const first = await start()
+      beside.first = first
+      return {
+        server: first.server,
+        model: sqliteModel() as never,
+        sharedStatements: sharedStatements.sqlite,
+        statements: statements.sqlite,
+        ownTable: 'CREATE TABLE mine (id integer)',
+        cascading:
+          'CREATE TABLE `labelled` (`id` integer PRIMARY KEY NOT NULL, `tag_id` integer, FOREIGN KEY (`tag_id`) REFERENCES `tags`(`id`) ON UPDATE no action ON DELETE set null)',
+        drizzle: (client) => drizzleOf({ client: client as never }) as unknown as Db,
+        rows: (db, query) => rowsOf(db as unknown as LibSQLDatabase, query),
+        another: async (options) => (await start(options?.sharedTables)).server,
+        async asOwner(...texts) {
+          let rows: Record<string, unknown>[] = []
+          for (const text of texts) rows = await first.server.admin.query(text)
+          return rows
+        },
+        close: () => first.close(),
+      }
+    },
+  }
 }

@@ -5,13 +5,49 @@ import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { adoptTables, shareTables } from '../../src/sql/adopt.ts'
 import { migrationOf } from '../matrix/suite.ts'
+import { all, run, type SyncDb, syncOf } from '../matrix/synchronous.ts'
+import { describeWith } from '../servers/suite.ts'
 import { open, placedScope } from '../support/database.ts'
 import { codeOf } from '../support/errors.ts'
 import type { OpenSharedCell } from './cell.ts'
-import { sqliteSharedCell } from './sqlite-cells.ts'
+import { betterSqlite3SharedCell, sqliteSharedCell } from './sqlite-cells.ts'
 import { migrateShared, sharedSuite } from './suite.ts'
 
 describe('tables that all tenants share', () => sharedSuite(sqliteSharedCell))
+
+describeWith(['better-sqlite3'], 'tables that all tenants share', () => {
+  sharedSuite(betterSqlite3SharedCell)
+
+  it('the admin connection writes what tenants only read, and nobody else does because of it', async () => {
+    const { server, drizzle, model, sharedStatements, statements, close } = await betterSqlite3SharedCell.open()
+    shareTables(model, ['plans', 'tags'], server.shared?.qualifier ?? '')
+    adoptTables(model)
+    await migrateShared(server, sharedStatements)
+    const scope = placedScope(namespaceStrategy('prefix'))
+    await migrateNamespace({ server, scope, migrations: [migrationOf(statements)] })
+    const [admin, db] = [syncOf(drizzle(server.admin.client)), syncOf(drizzle(server.client(scope, open)))]
+    const rename = (on: SyncDb, name: string) => run(on.update(model.plans).set({ name }).where(eq(model.plans.id, 2)))
+    const refused = () => expect(() => rename(db, 'stolen')).toThrow()
+    rename(admin, 'PRO')
+    refused()
+    admin.transaction((tx) => {
+      run(tx.insert(model.plans).values({ id: 3, name: 'max' }))
+      tx.transaction((inner) => run(inner.update(model.plans).set({ name: 'MAX' }).where(eq(model.plans.id, 3))))
+      // Whose transaction it is not, sees no door.
+      refused()
+    })
+    refused()
+    expect(() =>
+      admin.transaction((tx) => {
+        run(tx.delete(model.plans))
+        throw new Error('undo')
+      }),
+    ).toThrow('undo')
+    refused()
+    expect(all(db.select().from(model.plans)).map(({ name }) => name)).toEqual(['free', 'PRO', 'MAX'])
+    await close()
+  })
+})
 
 describe('shared tables of SQLite', () => {
   let opened: OpenSharedCell | undefined

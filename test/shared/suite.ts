@@ -8,6 +8,7 @@ import type { SharedNamespace } from '../../src/contracts/shared-tables.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { adoptTables, shareTables } from '../../src/sql/adopt.ts'
 import type { Db, Runner } from '../matrix/cell.ts'
+import { all, run, syncOf } from '../matrix/synchronous.ts'
 import { open } from '../support/database.ts'
 import { codeOf } from '../support/errors.ts'
 import { type OpenSharedCell, type SharedCell, sharedTables } from './cell.ts'
@@ -68,7 +69,10 @@ export function sharedSuite(cell: SharedCell): void {
 
     it('every tenant reads the same rows', async () => {
       for (const { db } of [a, b]) expect(await plansOf(db)).toEqual(seeded)
-      expect(await a.db.transaction((tx) => plansOf(tx))).toEqual(seeded)
+      const within = cell.synchronous
+        ? syncOf(a.db).transaction((tx) => all(tx.select().from(opened.model.plans)))
+        : await a.db.transaction((tx) => plansOf(tx))
+      expect(within).toEqual(seeded)
       expect(await a.db.$count(opened.model.plans)).toBe(2)
     })
 
@@ -115,7 +119,10 @@ export function sharedSuite(cell: SharedCell): void {
         () => a.db.insert(plans).values({ id: 3, name: 'stolen' }).execute(),
         () => a.db.update(plans).set({ name: 'stolen' }).execute(),
         () => a.db.delete(plans).execute(),
-        () => a.db.transaction((tx) => tx.delete(plans)),
+        async () =>
+          cell.synchronous
+            ? syncOf(a.db).transaction((tx) => run(tx.delete(plans)))
+            : a.db.transaction((tx) => tx.delete(plans)),
         ...cell.attacks.map((text) => () => opened.rows(a.db, sql.raw(text.replace('%s', cell.full('plans'))))),
       ]
       // It is answered with a warning.
