@@ -24,7 +24,6 @@ import { deadlines, report, type Row, settings } from './harness.ts'
 import { measureCell } from './isolation-cell.ts'
 import { mysqlCell, mysqlStrategies } from './isolation-mysql.ts'
 import { marks, notes, pgCell, pgOptions, pgStrategies } from './isolation-postgres.ts'
-import { sqliteCell, sqliteCells } from './isolation-sqlite.ts'
 import { at } from './notes.ts'
 import { fillShared, kinds, measureReads } from './rls-reads.ts'
 
@@ -32,6 +31,8 @@ const chosen = settings()
 const [tenants, many] = chosen.quick ? [15, 200] : [50, 1000]
 const folder = await mkdtemp(join(tmpdir(), 'tenancy-bench-'))
 const [postgres, mariadb] = await Promise.all([startPostgres({ version: 18 }), startMariadb(), provideBetterSqlite3()])
+// It imports what is provided.
+const { sqliteCell, sqliteCells } = await import('./isolation-sqlite.ts')
 try {
   adoptTables({ notes, marks })
   const [host, mysql] = await Promise.all([databaseHost(postgres.url), mysqlDatabase(mariadb.url)])

@@ -41,8 +41,12 @@ describeWith(['better-sqlite3'], 'a tenant’s client of better-sqlite3', () => 
       const statement = ofA().prepare('select 1')
       const transaction = ofA().transaction(() => 1)
       expect(Object.keys(ofA()).sort()).toEqual(['prepare', 'transaction'])
-      expect(Object.keys(statement).sort()).toEqual(['all', 'get', 'raw', 'run'])
-      expect(Object.keys(statement.raw()).sort()).toEqual(['all', 'get', 'raw', 'run'])
+      for (const one of [statement, statement.raw()]) {
+        const { constructor: _, ...members } = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(one))
+        expect(Object.keys(members).sort()).toEqual(['all', 'get', 'raw', 'run'])
+        expect(Reflect.ownKeys(one)).toEqual([])
+        expect(() => Object.assign(Object.getPrototypeOf(one), { all: () => [] })).toThrow(TypeError)
+      }
       expect(Object.keys(transaction).sort()).toEqual(['deferred', 'exclusive', 'immediate'])
       const seen = reachable([
         ofA(),

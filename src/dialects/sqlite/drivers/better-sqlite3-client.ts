@@ -39,7 +39,7 @@ export function syncClient(session: SyncSession): SyncClient {
       session.guard()
       if (typeof text !== 'string') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a statement without text'])
       const { kind, text: written } = session.prepare(text)
-      return statementOf(session, { kind, sql: written })
+      return new TenantStatement({ session, kind, sql: written, compiled: {} }, false)
     },
     transaction(work: (...given: readonly unknown[]) => unknown) {
       session.guard()
@@ -76,36 +76,68 @@ function leased<T>(session: SyncSession, work: (file: SyncFile) => T): T {
   }
 }
 
-function statementOf(session: SyncSession, { kind, sql }: Pick<Prepared, 'kind' | 'sql'>): SyncStatement {
-  /** Compiled for the connection it was last used on. */
-  let compiled: { readonly database: BetterDatabase; readonly statement: BetterStatement } | undefined
+/** What one text was compiled to, for the connection that it was last used on. */
+interface Compiled {
+  database?: BetterDatabase
+  statement?: BetterStatement
+}
 
-  const use = <T>(
-    { asArrays, parameters }: { readonly asArrays: boolean; readonly parameters: readonly unknown[] },
-    work: (statement: BetterStatement) => T,
-  ): T => {
+/** What all forms of one statement have in common. */
+interface Source extends Pick<Prepared, 'kind' | 'sql'> {
+  readonly session: SyncSession
+  readonly compiled: Compiled
+}
+
+/** A statement of a tenant; what it holds is private. */
+class TenantStatement implements SyncStatement {
+  readonly #source: Source
+  readonly #asArrays: boolean
+
+  constructor(source: Source, asArrays: boolean) {
+    this.#source = source
+    this.#asArrays = asArrays
+    Object.freeze(this)
+  }
+
+  run(...parameters: readonly unknown[]): RunResult {
+    return this.#use(parameters, (statement) => statement.run(...parameters))
+  }
+
+  get(...parameters: readonly unknown[]): unknown {
+    return this.#use(parameters, (statement) => statement.get(...parameters))
+  }
+
+  all(...parameters: readonly unknown[]): unknown[] {
+    return this.#use(parameters, (statement) => statement.all(...parameters))
+  }
+
+  raw(): SyncStatement {
+    return new TenantStatement(this.#source, true)
+  }
+
+  #use<T>(parameters: readonly unknown[], work: (statement: BetterStatement) => T): T {
+    const { session, kind } = this.#source
     // At each use: it may have been prepared elsewhere.
     session.guard()
     assertPlain(parameters)
     return leased(session, (file) =>
-      carriedOut(session, { file, kind }, (database) => {
-        if (compiled?.database !== database) compiled = { database, statement: database.prepare(sql) }
-        const { statement } = compiled
-        session.onStatement?.(sql)
-        if (asArrays || statement.reader) statement.raw(asArrays)
-        return work(statement)
-      }),
+      carriedOut(session, { file, kind }, (database) => work(this.#compiledFor(database))),
     )
   }
-  const statement = (asArrays: boolean): SyncStatement =>
-    Object.freeze({
-      run: (...parameters: readonly unknown[]) => use({ asArrays, parameters }, (one) => one.run(...parameters)),
-      get: (...parameters: readonly unknown[]) => use({ asArrays, parameters }, (one) => one.get(...parameters)),
-      all: (...parameters: readonly unknown[]) => use({ asArrays, parameters }, (one) => one.all(...parameters)),
-      raw: () => statement(true),
-    })
-  return statement(false)
+
+  #compiledFor(database: BetterDatabase): BetterStatement {
+    const { session, sql, compiled } = this.#source
+    if (compiled.statement === undefined || compiled.database !== database) {
+      compiled.statement = database.prepare(sql)
+      compiled.database = database
+    }
+    session.onStatement?.(sql)
+    if (this.#asArrays || compiled.statement.reader) compiled.statement.raw(this.#asArrays)
+    return compiled.statement
+  }
 }
+// Nobody changes what the statements of others do.
+for (const one of [TenantStatement, TenantStatement.prototype]) Object.freeze(one)
 
 /** Of an object the library reads the members, which may be functions: no code of others runs inside a statement. */
 function assertPlain(parameters: readonly unknown[]): void {

@@ -178,8 +178,11 @@ export function createSyncFile({ Database, place, file }: SyncFileOptions): Sync
     drop,
 
     readNow(owner, work) {
-      const database = around(owner) ?? attempt(() => kept.get('read'))
-      return attempt(() => work(database))
+      try {
+        return work(around(owner) ?? kept.get('read'))
+      } catch (error) {
+        throw statementFailure(error, busyMs)
+      }
     },
     writeNow(owner, work) {
       const inside = around(owner)
@@ -235,9 +238,11 @@ function keptDatabases(connect: (purpose: Opening['purpose']) => BetterDatabase)
   }
   return {
     get(purpose: Opening['purpose']): BetterDatabase {
-      const known = databases.get(purpose) ?? connect(purpose)
-      databases.set(purpose, known)
-      return known
+      const known = databases.get(purpose)
+      if (known !== undefined) return known
+      const opened = connect(purpose)
+      databases.set(purpose, opened)
+      return opened
     },
     drop,
     dropAll() {
