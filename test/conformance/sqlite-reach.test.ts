@@ -17,6 +17,7 @@ import {
   openSqlite,
   ownFile,
   rawClient,
+  type RawClient,
   type SqliteServer,
 } from '../support/sqlite.ts'
 
@@ -118,6 +119,21 @@ describe.each(['database', 'prefix'] as const)('%s on SQLite', (strategy) => {
       if (strategy === 'prefix') expect(codes, text).toEqual([REFUSED, REFUSED, REFUSED])
       else expect(codes, text).toEqual([undefined, undefined, undefined])
     }
+    const [clientA, clientB] = [rawClient(files, a), rawClient(files, b)]
+    const told = async (client: RawClient, text: string) =>
+      ((await client.execute(text)) as { lastInsertRowid?: bigint }).lastInsertRowid
+    const add = 'insert into "__tenant__"."secrets" (id, owner) values (4712, 1)'
+    const remove = 'delete from "__tenant__"."secrets" where id = 4712'
+    expect(await told(clientA, add)).toBe(4712n)
+    if (strategy === 'prefix') expect(await told(clientB, remove)).toBe(0n)
+    // The same number in both, one after the other.
+    expect(await told(clientB, add)).toBe(4712n)
+    expect(await told(clientA, remove)).not.toBe(strategy === 'prefix' ? 4712n : undefined)
+    const transaction = await clientA.transaction('write')
+    await transaction.execute(add)
+    await transaction.commit()
+    expect(await told(clientB, remove)).not.toBe(strategy === 'prefix' ? 4712n : undefined)
+    await clientA.execute(remove)
     expect(await rawClient(files, b).execute('select 1 as changes')).toMatchObject({ rows: [{ changes: 1 }] })
   })
 

@@ -2,10 +2,10 @@ import { tenancyError } from '../../../errors.ts'
 import { PRAGMAS } from '../files/connection.ts'
 import type { DatabaseFile } from '../files/database-file.ts'
 import type { Place } from '../files/place.ts'
+import { FORGET_ROW_NUMBER, PREPARE_TO_FORGET } from '../files/row-number.ts'
 import { isBusy, statementFailure } from '../failure.ts'
 import { FIND_LEDGER, LEDGER } from '../ledger.ts'
 import type { Door } from '../shared/read-only.ts'
-import { ROWID_NAME } from '../statement.ts'
 import type { BetterDatabase, BetterDatabaseClass } from './better-sqlite3-types.ts'
 
 /** Whose statement it is: a namespace, or undefined for the admin connection. */
@@ -42,13 +42,6 @@ export interface SyncFile extends DatabaseFile {
  * in the way could not go on.
  */
 const MAX_BUSY_MS = 100
-
-/**
- * The result of every statement tells the last row number that its connection inserted, whosever that was. So before another tenant writes, a
- * row of this table is inserted, which only this connection has. No statement of a tenant may name it.
- */
-const ROWID_TABLE = `pragma temp_store = memory; create temp table ${ROWID_NAME} (id integer primary key)`
-const FORGET_ROWID = `insert or replace into temp.${ROWID_NAME} (id) values (0)`
 
 /** Options of {@link createSyncFile}. */
 export interface SyncFileOptions {
@@ -109,7 +102,7 @@ export function createSyncFile({ Database, place, file }: SyncFileOptions): Sync
     assertFree()
     return attempt(() => {
       const database = kept.get('write')
-      if (place.assertOwn === undefined && owner !== lastOwner) database.exec(FORGET_ROWID)
+      if (place.assertOwn === undefined && owner !== lastOwner) database.exec(FORGET_ROW_NUMBER)
       lastOwner = owner
       return database
     })
@@ -217,7 +210,7 @@ function open(Database: BetterDatabaseClass, place: Place, { purpose, timeout }:
     lookAgain()
     database.exec(PRAGMAS[purpose])
     if (place.assertOwn === undefined) {
-      if (purpose === 'write') database.exec(ROWID_TABLE)
+      if (purpose === 'write') database.exec(PREPARE_TO_FORGET)
     } else {
       const found = database.prepare(FIND_LEDGER).get(LEDGER) as { sql?: unknown } | undefined
       place.assertOwn(found?.sql)

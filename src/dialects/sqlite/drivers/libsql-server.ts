@@ -29,7 +29,11 @@ const driver: SqliteDriver<DatabaseFile> = Object.freeze({
     return {
       openConnection,
       createFile: (place, timeoutMs) =>
-        createDatabaseFile({ open: (purpose) => connectAt(openConnection, place, purpose), timeoutMs }),
+        createDatabaseFile({
+          open: (purpose) => connectAt(openConnection, place, purpose),
+          timeoutMs,
+          shared: place.assertOwn === undefined,
+        }),
       drizzle: drizzle as unknown as (options: { client: object }) => unknown,
     }
   },

@@ -3,6 +3,7 @@ import { isBusy } from '../failure.ts'
 import { FIND_LEDGER, LEDGER } from '../ledger.ts'
 import type { OpenConnection, SqliteConnection, TransactionMode, SqliteTransaction } from './connection-types.ts'
 import type { Place } from './place.ts'
+import { PREPARE_TO_FORGET } from './row-number.ts'
 
 /**
  * What a connection is for:
@@ -52,6 +53,7 @@ export async function connectAt(
   const client = await connect(openConnection, place.path, purpose)
   try {
     lookAgain()
+    if (purpose === 'write' && place.assertOwn === undefined) await client.execute(PREPARE_TO_FORGET)
     if (purpose !== 'ddl' && place.assertOwn !== undefined) {
       const { rows } = await client.execute({ sql: FIND_LEDGER, args: [LEDGER] })
       place.assertOwn((rows as readonly { sql?: unknown }[])[0]?.sql)

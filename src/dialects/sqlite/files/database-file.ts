@@ -4,6 +4,7 @@ import { createMutex, type Mutex } from '../../../util/mutex.ts'
 import { isBusy, statementFailure } from '../failure.ts'
 import { begin, type Purpose, whenNotBusy } from './connection.ts'
 import { keptConnections } from './kept-connections.ts'
+import { FORGET_ROW_NUMBER } from './row-number.ts'
 import type {
   SqliteConnection,
   TransactionMode,
@@ -36,8 +37,11 @@ export interface DatabaseFile {
    * @throws TENANCY_ERR_POOL_TIMEOUT; TENANCY_ERR_STATEMENT_REFUSED when the caller would wait for itself
    */
   lock(span: Span): Promise<() => void>
-  /** Begins a transaction, for who has the lock: on the writer, or on a connection of its own with foreign keys off. */
-  begin(purpose: 'write' | 'ddl', mode?: TransactionMode): Promise<Begun>
+  /**
+   * Begins a transaction, for who has the lock: on the writer, or on a connection of its own with foreign keys off.
+   * @param owner the namespace of the tenant whose it is
+   */
+  begin(purpose: 'write' | 'ddl', mode?: TransactionMode, owner?: string): Promise<Begun>
   /** Moves what was written into the file itself and closes the connections; whoever comes later opens them anew. */
   close(): Promise<void>
   /** Closes the connections of a file that is removed. */
@@ -54,6 +58,8 @@ export interface DatabaseFileOptions {
   readonly open: (purpose: Purpose) => Promise<SqliteConnection>
   /** Longest wait for the writer. */
   readonly timeoutMs: number
+  /** Whether tenants share it. Default false. */
+  readonly shared?: boolean
 }
 
 /** Whose transaction has the writer, and how deep in its request it began. */
@@ -63,7 +69,7 @@ interface Holder {
 }
 
 /** Makes a {@link DatabaseFile}; nothing is opened before it is needed. */
-export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): DatabaseFile {
+export function createDatabaseFile({ open, timeoutMs, shared = false }: DatabaseFileOptions): DatabaseFile {
   const mutex = createMutex(timeoutMs, () => tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs]))
   const connections = keptConnections(open)
   const readAll = (client: SqliteConnection, statements: readonly SqliteStatement[]) =>
@@ -71,6 +77,8 @@ export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): Da
   let holder: Holder | undefined
   let written = false
   let locked = false
+  /** Who wrote last. */
+  let lastOwner: string | undefined
 
   return Object.freeze({
     timeoutMs,
@@ -111,13 +119,17 @@ export function createDatabaseFile({ open, timeoutMs }: DatabaseFileOptions): Da
       }
     },
 
-    async begin(purpose, mode = 'write') {
+    async begin(purpose, mode = 'write', owner?: string) {
       written = true
       const client = purpose === 'ddl' ? await open('ddl') : await connections.get('write')
       const discard = purpose === 'ddl' ? () => client.close() : () => connections.drop('write')
       let raw: SqliteTransaction
       try {
         raw = await begin(client, mode, timeoutMs)
+        if (shared && purpose === 'write' && mode !== 'read' && owner !== lastOwner) {
+          lastOwner = owner
+          await raw.executeMultiple(FORGET_ROW_NUMBER)
+        }
       } catch (error) {
         discard()
         throw statementFailure(error, timeoutMs)

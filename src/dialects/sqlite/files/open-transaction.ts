@@ -40,7 +40,7 @@ export async function beginTransaction(
   try {
     unlock = await file.lock(span)
     session.guard('send')
-    const begun = await file.begin('write', mode as TransactionMode)
+    const begun = await file.begin('write', mode as TransactionMode, session.namespace)
     const door = mode === 'read' ? undefined : session.door?.()
     return openTransaction(session, file, door === undefined ? begun : await opening(begun, door), () => {
       unlock()
