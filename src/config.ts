@@ -260,6 +260,11 @@ export function configReference(): ConfigRow[] {
   })
 }
 
+/** The options of every rule between options, which docs/configuration.md tells. */
+export function configRules(): readonly (readonly string[])[] {
+  return rules.map(({ about }) => about)
+}
+
 type Environment = Readonly<Record<string, string | undefined>>
 
 function noteOf(name: OptionName): Note {

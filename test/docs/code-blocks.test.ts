@@ -169,6 +169,20 @@ test('[W67] the example for SQLite runs as it is printed', async () => {
   expect(tenants).toHaveLength(2)
 })
 
+test('[W67] the example of notes of a request runs as it is printed', async () => {
+  const { origin, stop } = await runExample({
+    'server.ts': replaced(filesOf(blocks)['request-notes.ts'] ?? '', [listening]),
+  })
+  onTestFinished(stop)
+  const asked = ['ann', 'bob'].map((user) => ask(origin, '/signature', { ...as('acme'), 'x-user': user }))
+  expect(await Promise.all(asked)).toEqual([
+    [200, 'ann of acme'],
+    [200, 'bob of acme'],
+  ])
+  expect(await ask(origin, '/ping')).toEqual([200, 'pong'])
+  expect(await ask(origin, '/nested', { ...as('acme'), 'x-user': 'ann' })).toEqual([200, '0'])
+})
+
 const listening = [
   `await app.listen({ port: 3000 })`,
   `console.log(await app.listen({ port: 0, host: '127.0.0.1' }))`,

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { configReference, parseConfig } from '../../src/config.ts'
+import { configReference, configRules, parseConfig } from '../../src/config.ts'
 import { command, page, tableIn, tableOf } from './write-configuration.ts'
 
 const text = readFileSync(page, 'utf8')
@@ -29,4 +29,11 @@ test('every row tells its meaning', () => {
     for (const cell of [row.type, row.default, row.range, row.meaning]) expect(cell, row.option).toMatch(/\S/)
     expect(row.meaning, row.option).toMatch(/[.?]$/)
   }
+})
+
+test('every rule between options is told, in one line with all that it is about', () => {
+  const lines = text.slice(text.indexOf('## Rules between options')).split(/\n- /)
+  const told = (names: readonly string[]) =>
+    lines.some((line) => names.every((name) => line.includes(`\`${name}\``) || line.includes(`\`${name}:`)))
+  expect(configRules().filter((names) => !told(names))).toEqual([])
 })
