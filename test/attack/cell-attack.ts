@@ -33,7 +33,10 @@ export interface CellAttackOptions {
 export interface CellFindings {
   foreign: number
   wrong: number
+  /** Operations that failed for a kill, a cancel or too short a wait. */
   disturbed: number
+  /** Connections that were killed or cancelled. */
+  struck: number
   readonly done: Record<string, number>
   readonly samples: string[]
 }
@@ -43,18 +46,20 @@ const CHAOS_EVERY_MS = 60
 
 /** Lets many workers loose on a cell. Never throws for what it finds. */
 export async function attackCell(options: CellAttackOptions): Promise<CellFindings> {
-  const found: CellFindings = { foreign: 0, wrong: 0, disturbed: 0, done: {}, samples: [] }
+  const found: CellFindings = { foreign: 0, wrong: 0, disturbed: 0, struck: 0, done: {}, samples: [] }
   const attackers: CellAttacker[] = []
   for (let i = 0; i < options.tenants; i++) attackers.push(await insistently(() => provision(options, i)))
   const dropped = new Set<Promise<unknown>>()
-  const chaos = options.chaos ? keepDisturbing(options.opened) : undefined
+  const chaos = options.chaos ? keepDisturbing(options.opened, found) : undefined
   const { operations, workers, seed } = options
   const choose = byWeight(operationsOf(options))
   let left = operations
+  // Where all is done before a kill met any of it, it goes on until one has.
+  let more = 4 * operations
   let title = 0
   const worker = async (number: number) => {
     const numbers = random(seed * 1000 + number)
-    while (left-- > 0) {
+    while (left-- > 0 || (options.chaos && found.disturbed === 0 && more-- > 0)) {
       await attempt(options, attackers, numbers, found, { dropped, next: () => ++title, operation: choose(numbers) })
     }
   }
@@ -215,12 +220,12 @@ function rethrow(error: unknown): never {
   throw error
 }
 
-function keepDisturbing(opened: OpenCell): { stop(): Promise<void> } {
+function keepDisturbing(opened: OpenCell, found: CellFindings): { stop(): Promise<void> } {
   const ending = new AbortController()
   const running = (async () => {
     while (!ending.signal.aborted) {
       await new Promise((done) => setTimeout(done, CHAOS_EVERY_MS))
-      await opened.disturb?.()
+      if ((await opened.disturb?.()) === true) found.struck++
     }
   })()
   return {

@@ -30,6 +30,9 @@ export function attackSuite(cellOf: CellMaker, broken: Readonly<Record<string, O
       expect(findings).toMatchObject({ foreign: 0, wrong: 0, samples: [] })
       const all = operationsOf({ cell: cellOf(poolSize), opened: opened() })
       expect(all.filter(({ name }) => findings.done[name] === undefined)).toEqual([])
+      if (opened().disturb === undefined) return
+      expect(findings.struck).toBeGreaterThan(0)
+      expect(findings.disturbed).toBeGreaterThan(0)
     }, 240_000)
 
     it('control: finds a tenant that is kept in a module variable', async () => {

@@ -193,6 +193,7 @@ describeWith(['postgres18', 'pgbouncer18'], 'attack through the plugin', ({ post
       }
       await Promise.all(Array.from({ length: SOCKETS }, (_, number) => caller(number)))
       await chaos.stop()
+      expect(chaos.killed).toBeGreaterThan(0)
       const pool = () => app.tenancy.getMetrics().pools['serving']
       await expect
         .poll(() => (pool()?.waiting === 0 && pool()?.idle === pool()?.total ? 'at rest' : pool()))

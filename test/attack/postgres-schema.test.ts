@@ -45,6 +45,9 @@ for (const version of ['15', '18'] as const) {
         await target.close()
         expect(findings).toMatchObject({ foreign: 0, leftOver: 0, wrong: 0, samples: [] })
         expect(operationNames.filter((name) => findings.done[name] === undefined)).toEqual([])
+        for (const count of ['killed', 'cancelled', 'disturbed'] as const) {
+          expect(findings[count], count).toBeGreaterThan(0)
+        }
       },
       120_000,
     )

@@ -61,8 +61,8 @@ export interface OpenCell {
   rows(db: Runner, query: SQL): Promise<readonly Record<string, unknown>[]>
   /** Inserts a book, or gives the one with its id a new title and price. */
   upsert(db: Runner, book: Book): Promise<unknown>
-  /** Kills or cancels a connection of the serving pool, where there is one. */
-  disturb?(): Promise<void>
+  /** Kills or cancels a connection of the serving pool, where there is one; whether it found any. */
+  disturb?(): Promise<boolean>
   /** Runs a statement that the database stops because it takes too long, where it does. */
   tooLong?(db: Db): Promise<unknown>
   /** Whether such a kill explains this error, so that nobody knows what was done. */

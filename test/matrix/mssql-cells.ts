@@ -94,18 +94,21 @@ function upsert(db: Runner, books: unknown, { id, authorId, title, price }: Book
 }
 
 /** Ends a session of the serving login. */
-async function kill(killer: MssqlPool, login: string): Promise<void> {
+async function kill(killer: MssqlPool, login: string): Promise<boolean> {
   // A connection takes a while to make: there must be some.
-  if (Math.random() > 0.1) return
+  if (Math.random() > 0.1) return false
   const request = new Request(killer as never)
   request.input('login', login)
   const { recordset = [] } = await request.query(
     'select top (1) session_id as id from sys.dm_exec_sessions where login_name = @login order by newid()',
   )
   const [prey] = recordset as { id: number }[]
-  if (prey === undefined) return
+  if (prey === undefined) return false
   // It may be gone meanwhile.
-  await new Request(killer as never).query(`kill ${prey.id}`).catch(() => {})
+  return new Request(killer as never).query(`kill ${prey.id}`).then(
+    () => true,
+    () => false,
+  )
 }
 
 function numberOf(error: unknown): number | undefined {

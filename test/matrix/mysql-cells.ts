@@ -81,14 +81,17 @@ function isTimeout(error: unknown): boolean {
 }
 
 /** Cancels what runs, or ends a connection, of the serving account. */
-async function kill(killer: mysql.Connection, user: string): Promise<void> {
+async function kill(killer: mysql.Connection, user: string): Promise<boolean> {
   const [rows] = await killer.query(
     'select id from information_schema.processlist where user = ? order by rand() limit 1',
     [user],
   )
   const [prey] = rows as { id: number }[]
-  if (prey === undefined) return
+  if (prey === undefined) return false
   const verb = Math.random() < 0.4 ? 'kill' : 'kill query'
   // It may be gone meanwhile.
-  await killer.query(`${verb} ${prey.id}`).catch(() => {})
+  return killer.query(`${verb} ${prey.id}`).then(
+    () => true,
+    () => false,
+  )
 }

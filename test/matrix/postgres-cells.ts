@@ -101,7 +101,7 @@ interface Opened {
   readonly place?: string
   readonly over: (client: object, options?: object) => unknown
   tooLong?(db: Db): Promise<unknown>
-  disturb?(): Promise<void>
+  disturb?(): Promise<boolean>
   close(): Promise<void>
 }
 
@@ -151,8 +151,9 @@ function openCell(strategy: IsolationStrategy, { server, over, ...rest }: Opened
 }
 
 /** Cancels what runs, or ends a connection, of the serving role in any of its databases. */
-async function kill(killer: Client, { appRole }: TestDatabase): Promise<void> {
+async function kill(killer: Client, { appRole }: TestDatabase): Promise<boolean> {
   const verb = Math.random() < 0.4 ? 'pg_terminate_backend' : 'pg_cancel_backend'
   const prey = `select pid from pg_stat_activity where usename = $1 order by random() limit 1`
-  await killer.query(`select ${verb}(pid) from (${prey}) prey`, [appRole])
+  const { rowCount } = await killer.query(`select ${verb}(pid) from (${prey}) prey`, [appRole])
+  return rowCount === 1
 }
