@@ -1,5 +1,6 @@
 import { unlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
@@ -27,6 +28,16 @@ describeWith(['better-sqlite3'], 'verify with better-sqlite3', () => {
     it('is green, and leaves nothing behind', async () => {
       for (const scope of [a, b]) expect(await failed(files.server, scope)).toEqual([])
       expect(await objects()).toEqual([])
+    })
+
+    it('waits for who is registering others meanwhile', async () => {
+      const [found] = await Promise.all([
+        failed(files.server, a),
+        ...Array.from({ length: 5 }, () => twoTenants(files, strategy)),
+        // Across turns of the event loop, as one that waits for another process does.
+        files.server.inNamespace(b, () => sleep(150)),
+      ])
+      expect(found).toEqual([])
     })
 
     it('goes red when everybody is led to one tenant', async () => {

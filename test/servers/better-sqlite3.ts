@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
-import { lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type Program, provision } from './provision.ts'
@@ -53,7 +53,8 @@ async function install(folder: string): Promise<void> {
   // Beside it first: another run may do the same.
   const made = mkdtempSync(`${folder}-`)
   try {
-    const npm = () => run('npm', ['install', '--no-audit', '--no-fund', '--prefix', made, WANTED], { cwd: made })
+    const npm = () =>
+      run('npm', ['install', '--no-audit', '--no-fund', '--prefix', made, WANTED], { cwd: made, env: withHeaders() })
     await npm().catch(async () => {
       for (const compiler of compilers) await provision(compiler)
       await npm()
@@ -65,6 +66,13 @@ async function install(folder: string): Promise<void> {
   } finally {
     rmSync(made, { recursive: true, force: true })
   }
+}
+
+/** The headers that came with Node, where they did: no need to download them. */
+function withHeaders(): NodeJS.ProcessEnv {
+  const prefix = dirname(dirname(process.execPath))
+  const known = existsSync(join(prefix, 'include/node/node.h'))
+  return known ? { ...process.env, npm_config_nodedir: prefix } : process.env
 }
 
 function missing(folder: string, cause?: unknown): Error {

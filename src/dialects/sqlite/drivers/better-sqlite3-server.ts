@@ -1,7 +1,8 @@
 // oxlint-disable-next-line typescript/triple-slash-reference -- there is no package of types to import
 /// <reference path="./better-sqlite3.d.ts" />
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { DatabaseServer } from '../../../contracts/dialect.ts'
-import { tenancyError } from '../../../errors.ts'
+import { isTenancyError, tenancyError } from '../../../errors.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import type { Outcome } from '../../../verification/canary.ts'
 import { connectAt } from '../files/connection.ts'
@@ -11,6 +12,10 @@ import { type SyncClient, syncClient } from './better-sqlite3-client.ts'
 import { betterConnections } from './better-sqlite3-connection.ts'
 import { createSyncFile, type SyncFile } from './better-sqlite3-file.ts'
 import type { BetterDatabaseClass } from './better-sqlite3-types.ts'
+
+/** Milliseconds that a verification waits for a writer, and between two attempts. */
+const PATIENCE_MS = 5000
+const PAUSE_MS = 10
 
 /** SQLite through better-sqlite3. */
 export const betterSqlite3Driver: SqliteDriver<SyncFile> = Object.freeze({
@@ -44,8 +49,10 @@ export const betterSqlite3Driver: SqliteDriver<SyncFile> = Object.freeze({
         commit: async () => {},
         rollback: async () => {},
       }),
-    outcomeOn: async (client, statements) =>
-      client instanceof Undone ? client.try(statements) : outcomeOf(client as SyncClient, statements),
+    outcomeOn: (client, statements) =>
+      whenNobodyWrites(() =>
+        client instanceof Undone ? client.try(statements) : outcomeOf(client as SyncClient, statements),
+      ),
   },
 } satisfies SqliteDriver<SyncFile>)
 
@@ -55,6 +62,19 @@ export const betterSqlite3Driver: SqliteDriver<SyncFile> = Object.freeze({
  */
 export function createBetterSqlite3Server(options: SqliteServerOptions): DatabaseServer {
   return createSqliteServer(options, betterSqlite3Driver)
+}
+
+/** A verification can wait, outside of any call, for who is registering another tenant. */
+async function whenNobodyWrites<T>(work: () => T): Promise<T> {
+  const deadline = performance.now() + PATIENCE_MS
+  for (;;) {
+    try {
+      return work()
+    } catch (error) {
+      if (!isTenancyError(error, 'TENANCY_ERR_POOL_TIMEOUT') || performance.now() > deadline) throw error
+      await sleep(PAUSE_MS)
+    }
+  }
 }
 
 /** Tries statements in a transaction that is undone in any case. */
