@@ -143,7 +143,7 @@ describe('a database', () => {
     }
   }
 
-  it('is made outside of a transaction, marked, and filled in one', async () => {
+  it('[W27] is made outside of a transaction, marked, and filled in one', async () => {
     const { sent, access: given } = access([['count(*) as objects', [{ objects: 0 }]]])
     expect(await inDatabase(given, scopeOf('database'), async () => 'done')).toBe('done')
     expect(sent).toEqual([
@@ -155,6 +155,36 @@ describe('a database', () => {
       'commit',
       'use saas',
     ])
+  })
+
+  it('[W27] is dropped with what is in it, and only what is gone counts as dropped', async () => {
+    const found: [string, object[]][] = [
+      ['sys.databases', [{ own: 1 }]],
+      ['class = 0', [{ mark: `tenant ${ID}` }]],
+      ['count(*) as objects', [{ objects: 3 }]],
+    ]
+    const stubborn = access(found)
+    await expect(destroyDatabase(stubborn.access, scopeOf('database'))).rejects.toMatchObject({
+      code: 'TENANCY_ERR_DESTROY_INCOMPLETE',
+    })
+    const answers = [...found]
+    const { sent, access: given } = access(answers)
+    const gone: AdminConnection['query'] = (async (text: string, parameters?: readonly unknown[]) => {
+      if (text.includes('drop database')) answers[0] = ['sys.databases', []]
+      return given.query(text, parameters)
+    }) as never
+    expect(await destroyDatabase({ ...given, query: gone }, scopeOf('database'))).toEqual({ objects: 4, rows: 0 })
+    expect(sent).toEqual([
+      `use ${namespace}`,
+      'use saas',
+      'use saas',
+      `alter database [${namespace}] set single_user with rollback immediate`,
+      `if db_id(N'${namespace}') is not null drop database [${namespace}]`,
+    ])
+    // What is not there is told as nothing, and nothing is sent.
+    const none = access([])
+    expect(await destroyDatabase(none.access, scopeOf('database'))).toEqual({ objects: 0, rows: 0 })
+    expect(none.sent).toEqual([])
   })
 
   it('that this call made is dropped when it fails, and no other', async () => {
