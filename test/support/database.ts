@@ -23,7 +23,7 @@ export async function baselineDatabase(
 /** Runs the script of `fastify-tenancy roles`, which can be run again. */
 export async function runRolesScript(
   database: TestDatabase,
-  options: Pick<RolesScriptOptions, 'tenantRoles' | 'qualified'> = {},
+  options: Pick<RolesScriptOptions, 'tenantRoles' | 'qualified' | 'extensionsSchema'> = {},
 ): Promise<void> {
   const { database: name, appRole, ownerRole } = database
   const script = rolesScript({ database: name, servingRole: appRole, adminRole: ownerRole, ...options })
