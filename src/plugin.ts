@@ -58,7 +58,7 @@ export const tenancy = fp(
         await inTime(instance.start(), app.initialConfig.pluginTimeout)
       } catch (error) {
         // What it has opened would keep the process alive. Not awaited: Fastify has no more time. Who tries again does so with another one.
-        ended = Promise.all([ended, instance.close()])
+        ended = Promise.all([ended, instance.abandon()])
         instance = createTenancy(config, app.log, ended)
         admit = admitting(instance)
         throw error

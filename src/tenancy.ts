@@ -57,7 +57,7 @@ import { createEncryptingTenantStore } from './tenants/encrypting-store.ts'
 import { createRevocations } from './tenants/revocations.ts'
 import { createSecretFields } from './tenants/secret-fields.ts'
 import { createTenantMetadata } from './tenants/tenant-metadata.ts'
-import { disposeAll } from './util/disposal.ts'
+import { disposeAll, type Disposable } from './util/disposal.ts'
 import { assertRegistrable } from './util/identifier.ts'
 import { inTime } from './util/in-time.ts'
 
@@ -153,6 +153,8 @@ export interface TenancyInstance extends Tenancy, Omit<ContextInstance, 'metadat
   readonly synchronous: boolean
   /** Closes every part within the deadline of the config; failures are logged. */
   close(): Promise<void>
+  /** The same after a failed start, but for the tenant store: it is the user's, and the next start goes on with it. */
+  abandon(): Promise<void>
 }
 
 /** The part of a logger that is used. */
@@ -305,6 +307,23 @@ export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<u
     return changeMany(refs, change)
   }
 
+  /** Ends what `boot` began, after `first`. */
+  const end = async (first: readonly Disposable[]): Promise<void> => {
+    closed = true
+    removeInstance(instance)
+    feed?.close()
+    clearInterval(purging)
+    clearInterval(noting)
+    const parts = [
+      ...first,
+      ...(shared ? [{ name: 'tenant cache', close: () => shared.close() }] : []),
+      { name: 'database', close: () => server.close() },
+    ]
+    for (const { name, error } of await disposeAll(parts, config.closeTimeoutSeconds * 1000)) {
+      log.error({ error }, `fastify-tenancy could not close the ${name}`)
+    }
+  }
+
   const instance: TenancyInstance = Object.freeze({
     register: async (input: Registration) => (await registrations()).register(input),
     ensure: async (input: Registration) => (await registrations()).ensure(input),
@@ -377,21 +396,8 @@ export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<u
     metadataOf: (tenant: Tenant) => metadata.of(tenant) as TenantMetadata,
     transactionOf: databases.transactionOf,
     synchronous: server.synchronous === true,
-    async close() {
-      closed = true
-      removeInstance(instance)
-      feed?.close()
-      clearInterval(purging)
-      clearInterval(noting)
-      const parts = [
-        { name: 'tenant store', close: () => noteUsed().then(() => store.close()) },
-        ...(shared ? [{ name: 'tenant cache', close: () => shared.close() }] : []),
-        { name: 'database', close: () => server.close() },
-      ]
-      for (const { name, error } of await disposeAll(parts, config.closeTimeoutSeconds * 1000)) {
-        log.error({ error }, `fastify-tenancy could not close the ${name}`)
-      }
-    },
+    close: () => end([{ name: 'tenant store', close: () => noteUsed().then(() => store.close()) }]),
+    abandon: () => end([]),
   })
   return instance
 }

@@ -4,7 +4,7 @@ import { createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
-import type { TenancyOptions } from '../../src/index.ts'
+import { createMemoryTenantStore, type TenancyOptions } from '../../src/index.ts'
 import { type TestDatabase, withPort } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { tenantApp } from '../support/app.ts'
@@ -76,5 +76,19 @@ describeWith(['postgres18', 'redis'], 'a start that failed and that nobody close
     expect(await app.tenancy.run('acme', ({ identifier }) => identifier)).toBe('acme')
     await app.close()
     expect(await backends()).toBe(0)
+  })
+  it('leaves the user’s own store open, for other apps and the next start', async () => {
+    const folder = await migrationsOf(itemsMigration)
+    let closings = 0
+    const tenantStore = { ...createMemoryTenantStore(), close: async () => void closings++ }
+    const app = await tenantApp(database, { migrations: `${folder}-later`, tenantStore })
+    onTestFinished(() => app.close())
+    await expect(Promise.resolve(app.ready())).rejects.toMatchObject({ code: FOLDER })
+    await until(async () => (await backends()) === 0)
+    expect(closings).toBe(0)
+    await rename(folder, `${folder}-later`)
+    expect(await app.tenancy.ensure({ identifier: 'keeps-its-store' })).toMatchObject({ status: 'active' })
+    await app.close()
+    expect(closings).toBe(1)
   })
 })
