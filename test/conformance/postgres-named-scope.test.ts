@@ -9,6 +9,7 @@ import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { rightsFor } from '../matrix/postgres-cells.ts'
 import { type TestDatabase, withPort } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
+import { startRenamingPooler } from '../support/renaming-pooler.ts'
 import { asSuperuser, baselineDatabase, open, placedScope, sharedSchemas, testServer } from '../support/database.ts'
 
 const statements = ['CREATE TABLE "items" ("tenant_id" uuid, "owner" text NOT NULL)']
@@ -56,6 +57,12 @@ describeWith(['postgres15', 'postgres18', 'pgbouncer15', 'pgbouncer18'], 'the na
       }
       const ownersIn = async (db: NodePgDatabase) => (await db.execute(owners)).rows.map(({ owner }) => owner)
       const namesIn = async (db: NodePgDatabase) => (await db.execute(names)).rows.map(({ name }) => name as string)
+
+      /** Another statement under the name. */
+      const replaced = (name: string | undefined) => {
+        const parameters = strategy.name === 'rls' || tenantRoles ? '(text, text, text, text)' : '(text, text)'
+        return `deallocate "${name}"; prepare "${name}" ${parameters} as select 1`
+      }
 
       beforeAll(async () => {
         database = await baselineDatabase(url, rightsFor(tenantRoles ? { tenantRoles } : {}))
@@ -160,11 +167,23 @@ describeWith(['postgres15', 'postgres18', 'pgbouncer15', 'pgbouncer18'], 'the na
         await superuser(SHOW)
         const [name] = await namesIn(db.a)
         await superuser(HIDE)
-        const parameters = strategy.name === 'rls' || tenantRoles ? '(text, text, text, text)' : '(text, text)'
-        await db.a.execute(run(`deallocate "${name}"; prepare "${name}" ${parameters} as select 1`))
+        await db.a.execute(run(replaced(name)))
         // The scope is another statement now: where it was to be set, the serving role reaches nothing.
         const read = strategy.name === 'rls' ? ownersIn(db.b) : db.b.execute(sql.raw('select "owner" from items'))
         expect(await read.catch(() => [])).toEqual([])
+      })
+
+      it('is given up where a pooler that is not told of gives it another, which can be guessed', async () => {
+        const renaming = await startRenamingPooler(Number(new URL(url).port))
+        const db = await serve({ url: withPort(database.appUrl, renaming.port) })
+        expect(await ownersIn(db.a)).toEqual(['a'])
+        await superuser(SHOW)
+        expect(await namesIn(db.a)).toEqual(['POOLER_1'])
+        await superuser(HIDE)
+        await db.a.execute(run(replaced('POOLER_1')))
+        expect(await ownersIn(db.b)).toEqual(['b'])
+        expect((await db.b.execute(sql.raw('select "owner" from items'))).rows).toEqual([{ owner: 'b' }])
+        await renaming.stop()
       })
 
       it('goes without it where a pooler is not told of', async () => {

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { quoteIdentifier, quoteLiteral } from '../quote.ts'
 import type { ScopeSql } from '../scope-sql.ts'
 import type { PgClient, PgModule } from './pg-types.ts'
-import { wireMessages } from './pg-wire.ts'
+import { parseMessage, wireMessages } from './pg-wire.ts'
 
 /** The server does not know the name of a prepared statement, or has it already. */
 const UNKNOWN_NAME = '26000'
@@ -9,7 +10,7 @@ const NAME_TAKEN = '42P05'
 
 /** A scope of one tenant under a name. */
 export interface NamedScope {
-  /** Bind and Execute, with Parse the first time on this connection. Undefined where it must go without its name. */
+  /** Bind and Execute; the first time on this connection what prepares and tries the name. Undefined where it must go without its name. */
   ahead(client: PgClient): Uint8Array | undefined
   /** Told that the scope was set on this connection. */
   succeeded(client: PgClient): void
@@ -21,6 +22,9 @@ export interface NamedScope {
  * Scope statements that PostgreSQL parses once per connection. Their names are secret: what runs on a connection can drop them
  * all, and the server then refuses the scope with all that follows, but cannot put another statement under a name that it does
  * not know. For connections on which no tenant can read `pg_prepared_statements`, and not behind a pooler.
+ *
+ * A pooler that we are not told of may give the statement a name that can be guessed. It changes messages and no SQL, so the first
+ * scope of each connection is sent as an SQL EXECUTE: what has another name on the server is unknown there, and the name is given up.
  * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
  */
 export class ScopeNames {
@@ -39,7 +43,7 @@ export class ScopeNames {
     this.#statements.set(text, statement)
     const { name, on } = statement
     const run = wireMessages(this.#pg, { name, values })
-    const first = wireMessages(this.#pg, { name, text, values })
+    const first = Buffer.concat([parseMessage(this.#pg, name, text), wireMessages(this.#pg, asSql(name, values))])
     return Object.freeze({
       ahead(client) {
         const known = on.get(client)
@@ -61,4 +65,9 @@ export class ScopeNames {
   #newName(): string {
     return `tenancy_${this.#secret}_${this.#statements.size}`
   }
+}
+
+/** The same statement by SQL: the name as the server has it, whatever stands in the messages. */
+function asSql(name: string, values: readonly string[]) {
+  return { name: '', text: `execute ${quoteIdentifier(name)}(${values.map(quoteLiteral).join(',')})`, values: [] }
 }

@@ -11,10 +11,20 @@ export interface WireStatement {
 
 /** Parse, Bind and Execute as pg would send them, without Sync. */
 export function wireMessages({ Connection }: PgModule, { name, text, values }: WireStatement): Uint8Array {
+  return recorded((recorder) => {
+    if (text !== undefined) Connection.prototype.parse.call(recorder, { text, name })
+    Connection.prototype.bind.call(recorder, { statement: name, values })
+    Connection.prototype.execute.call(recorder, {})
+  })
+}
+
+/** Parse alone. */
+export function parseMessage({ Connection }: PgModule, name: string, text: string): Uint8Array {
+  return recorded((recorder) => Connection.prototype.parse.call(recorder, { text, name }))
+}
+
+function recorded(send: (recorder: { _send(bytes: Uint8Array): void }) => void): Uint8Array {
   const chunks: Uint8Array[] = []
-  const recorder = { _send: (bytes: Uint8Array) => void chunks.push(Uint8Array.from(bytes)) }
-  if (text !== undefined) Connection.prototype.parse.call(recorder, { text, name })
-  Connection.prototype.bind.call(recorder, { statement: name, values })
-  Connection.prototype.execute.call(recorder, {})
+  send({ _send: (bytes) => void chunks.push(Uint8Array.from(bytes)) })
   return Buffer.concat(chunks)
 }
