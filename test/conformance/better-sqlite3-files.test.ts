@@ -11,7 +11,7 @@ const BUSY = 'TENANCY_ERR_POOL_TIMEOUT'
 const UNAVAILABLE = 'TENANCY_ERR_DATABASE_UNAVAILABLE'
 
 /** A call that had to wait for nobody takes less, also on a slow machine. */
-const AT_ONCE_MS = 60
+const AT_ONCE_MS = 90
 
 describeWith(['better-sqlite3'], 'files with better-sqlite3', () => {
   const opened: SqliteServer[] = []
@@ -78,14 +78,14 @@ describeWith(['better-sqlite3'], 'files with better-sqlite3', () => {
       const first = timed(() => (code = codeNow(() => insert(client, 'first'))))
       expect(code).toBe(BUSY)
       expect(first).toBeGreaterThan(50)
-      expect(first).toBeLessThan(400)
+      expect(first).toBeLessThan(2000)
       const many = timed(() => {
         for (let i = 0; i < 20; i++) {
           expect(codeNow(() => insert(client, 'more'))).toBe(BUSY)
           expect(codeNow(client.transaction(() => insert(client, 'more')))).toBe(BUSY)
         }
       })
-      expect(many).toBeLessThan(100)
+      expect(many).toBeLessThan(1000)
       expect(textsOf(client)).toEqual(['before'])
       expect(codeNow(() => insert(clientOf(files, b), 'of b'))).toBe(strategy === 'prefix' ? BUSY : undefined)
       other.exec('rollback')
