@@ -107,6 +107,7 @@ const table = {
   ],
   TENANCY_ERR_MIGRATIONS_FOLDER: [500, 'Cannot read the migrations folder %s: %s'],
   TENANCY_ERR_MIGRATION_FAILED: [500, 'Migration %s failed at statement %s: %s'],
+  TENANCY_ERR_MIGRATION_CHANGED: [500, 'Migration %s was changed after %s. Nothing ran. Put %s.'],
   TENANCY_ERR_MIGRATION_REFUSED: [500, 'Migration %s was refused at statement %s: %s'],
 
   TENANCY_ERR_DRIZZLE_FACTORY: [500, 'The `drizzle` factory is unsafe: %s'],

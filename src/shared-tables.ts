@@ -28,7 +28,7 @@ export function adoptSharedTables(
 /**
  * A server that makes and migrates the shared tables and sets their rights when it is opened, before any tenant is served.
  * Safe when several processes start at once. Its `open()` throws TENANCY_ERR_SHARED_TABLES, TENANCY_ERR_MIGRATIONS_FOLDER,
- * TENANCY_ERR_MIGRATION_REFUSED, TENANCY_ERR_MIGRATION_FAILED and TENANCY_ERR_NAMESPACE_EXISTS too.
+ * TENANCY_ERR_MIGRATION_REFUSED, TENANCY_ERR_MIGRATION_CHANGED, TENANCY_ERR_MIGRATION_FAILED and TENANCY_ERR_NAMESPACE_EXISTS too.
  * @param folder the migrations of the shared tables
  */
 export function sharingServer(server: DatabaseServer, folder: string | undefined): DatabaseServer {

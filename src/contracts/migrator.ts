@@ -6,8 +6,10 @@ export interface Migration {
   readonly name: string
   /** Path of the SQL file, as errors name it. */
   readonly file: string
-  /** SHA-256 of the file, equal to the one in Drizzle's own journal. */
+  /** SHA-256 of the file with LF as line ending, equal to the one in Drizzle's own journal for such a file. */
   readonly hash: string
+  /** The same with other line endings, as a ledger or Drizzle's own journal may have it. Default none. */
+  readonly otherHashes?: readonly string[]
   /** Milliseconds since 1970, as in Drizzle's own journal. */
   readonly createdAt: number
   /** The file split at drizzle's statement breakpoints; blank ones are left out. */
@@ -41,6 +43,25 @@ export interface DdlTemplate {
   render(scope: Scope): string
 }
 
+/** A row of a namespace's ledger. */
+export interface LedgerEntry {
+  readonly hash: string
+  /** Null where somebody else wrote it. */
+  readonly name: string | null
+  /** Milliseconds since 1970. */
+  readonly createdAt: number | null
+  /** What ran of it; absent when all did. */
+  readonly progress?: MigrationProgress
+}
+
+/** How far a migration came whose statements are final once they ran. */
+export interface MigrationProgress {
+  /** How many of its statements ran. */
+  readonly statements: number
+  /** Hash of these statements; null where an earlier version counted them and no more. */
+  readonly hash: string | null
+}
+
 /** One namespace under its lock, on the admin connection. */
 export interface NamespaceSession {
   /** True where a failure undoes everything of this session; false where each statement is final once it ran. */
@@ -53,12 +74,14 @@ export interface NamespaceSession {
    * @throws TENANCY_ERR_NAMESPACE_EXISTS when it exists and is not this tenant's
    */
   ensure(): Promise<boolean>
-  /** How many statements ran of each migration in the namespace's ledger, by hash; `Infinity` for all of them. */
-  applied(): Promise<ReadonlyMap<string, number>>
+  /** The rows of the namespace's ledger, in the order in which they were written. */
+  applied(): Promise<readonly LedgerEntry[]>
   /** Runs one rendered DDL statement. */
   run(statement: string): Promise<void>
-  /** Writes the ledger row of a migration of which `done` statements ran; without `done`, of a complete one. */
-  record(migration: Migration, done?: number): Promise<void>
+  /** Writes the ledger row of a migration that came so far; without `progress`, of a complete one. */
+  record(migration: Migration, progress?: MigrationProgress): Promise<void>
+  /** Gives the row of an unfinished migration, found by its hash, to the mended one. Absent where `transactional`. */
+  replace?(hash: string, mended: Migration): Promise<void>
   /** After the migrations: makes what they left true for the strategy, such as a policy on every table. Idempotent. */
   seal(): Promise<void>
 }

@@ -2,6 +2,7 @@ import type { Adoption, Migration, NamespaceSession } from '../contracts/migrato
 import { tenancyError } from '../errors.ts'
 import { closest } from '../util/env.ts'
 import { quoteReceived } from '../util/identifier.ts'
+import { hashesOf } from './remaining.ts'
 
 /**
  * Makes what exists the namespace of a session.
@@ -22,7 +23,7 @@ export async function adoptNamespace(
   const known = migrations.slice(0, journal.length)
   const done = new Set(journal)
   // The folder must be its whole history: what is missing would never run, or run twice.
-  if (done.size !== known.length || known.some(({ hash }) => !done.has(hash))) {
+  if (done.size !== known.length || known.some((migration) => !hashesOf(migration).some((hash) => done.has(hash)))) {
     throw refuse("Drizzle's journal in it has other migrations than the first of the folder `migrations`")
   }
   return known

@@ -9,6 +9,7 @@ const BREAKPOINT = '--> statement-breakpoint'
 const JOURNAL = join('meta', '_journal.json')
 /** A tag becomes a file name: no way out of the folder. */
 const TAG = /^[^./\\\0][^/\\\0]*$/
+const LINE_END = /\r\n?|\n/
 /** Folder names of drizzle-kit 1.0: YYYYMMDDHHMMSS, then a name. */
 const TIMESTAMP = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?!\d)/
 
@@ -65,8 +66,20 @@ async function readMigration(folder: string, entry: Entry): Promise<Migration> {
     .replace(/^\uFEFF/, '')
     .split(BREAKPOINT)
     .filter((statement) => statement.trim() !== '')
-  const hash = createHash('sha256').update(text).digest('hex')
-  return Object.freeze({ ...entry, hash, statements: Object.freeze(statements) })
+  const lines = text.split(LINE_END)
+  const hash = sha256(lines.join('\n'))
+  // Git may write CRLF on one machine and LF on another, and Drizzle hashes the file as it is.
+  const otherHashes = [sha256(lines.join('\r\n')), sha256(text)].filter((other) => other !== hash)
+  return Object.freeze({
+    ...entry,
+    hash,
+    otherHashes: Object.freeze(otherHashes),
+    statements: Object.freeze(statements),
+  })
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
 }
 
 /** The ledger knows a migration by its hash: of two equal files it would never run the second. */

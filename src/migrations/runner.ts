@@ -10,6 +10,7 @@ import {
 } from '../contracts/migrator.ts'
 import { isTenancyError, tenancyError } from '../errors.ts'
 import { adoptNamespace } from './adoption.ts'
+import { compareWith, progressOf, type Remaining } from './remaining.ts'
 
 /** What a run needs. */
 export interface MigrateNamespaceOptions {
@@ -34,6 +35,10 @@ interface PlannedMigration {
   readonly statements: readonly string[]
 }
 
+interface PendingMigration extends PlannedMigration {
+  readonly remaining: Remaining
+}
+
 type Parser = MigrateNamespaceOptions['server']
 
 /** Reading takes every character: done once per server and list of migrations, not once per tenant. */
@@ -45,9 +50,9 @@ const DATA_EXCEPTION = '22'
 /**
  * Makes the namespace of a scope if it is not there, and applies the migrations that its ledger does not know, under the
  * namespace's lock: racing runs apply each statement once. Where DDL is transactional a failure leaves nothing behind;
- * elsewhere the ledger says which statement was the last, and the next run goes on after it.
+ * elsewhere the ledger says which statements ran, and the next run goes on after them.
  *
- * @throws TENANCY_ERR_ADOPTION_REFUSED, TENANCY_ERR_MIGRATION_REFUSED before anything runs, TENANCY_ERR_MIGRATION_FAILED, and what the server throws
+ * @throws TENANCY_ERR_ADOPTION_REFUSED, TENANCY_ERR_MIGRATION_REFUSED and TENANCY_ERR_MIGRATION_CHANGED before anything runs, TENANCY_ERR_MIGRATION_FAILED, and what the server throws
  * (TENANCY_ERR_NAMESPACE_EXISTS, TENANCY_ERR_DATABASE_UNAVAILABLE)
  */
 export async function migrateNamespace({
@@ -61,9 +66,13 @@ export async function migrateNamespace({
     const done = adopt === undefined ? [] : await adoptNamespace(session, adopt, migrations)
     const created = await session.ensure()
     for (const migration of done) await session.record(migration)
-    const known = await session.applied()
-    const pending = plan.filter((planned) => known.get(planned.migration.hash) !== Number.POSITIVE_INFINITY)
-    for (const planned of pending) await apply(session, planned, known.get(planned.migration.hash) ?? 0)
+    const remainingOf = compareWith(await session.applied(), migrations)
+    // All of them before the first runs.
+    const pending = plan.flatMap((planned) => {
+      const remaining = remainingOf(planned.migration)
+      return remaining === undefined ? [] : [{ ...planned, remaining }]
+    })
+    for (const one of pending) await apply(session, one)
     await session.seal()
     return Object.freeze({
       created,
@@ -73,12 +82,12 @@ export async function migrateNamespace({
   })
 }
 
-/** `done` statements of it ran before. */
-async function apply(
-  session: NamespaceSession,
-  { migration, statements }: PlannedMigration,
-  done: number,
-): Promise<void> {
+async function apply(session: NamespaceSession, { migration, statements, remaining }: PendingMigration): Promise<void> {
+  const { done, entry } = remaining
+  if (entry !== undefined) {
+    if (entry.hash !== migration.hash) await session.replace?.(entry.hash, migration)
+    if (entry.progress?.hash === null) await session.record(migration, progressOf(migration, done))
+  }
   for (const [index, text] of statements.entries()) {
     if (index < done || text === '') continue
     try {
@@ -88,7 +97,7 @@ async function apply(
       if (isTenancyError(error)) throw error
       throw tenancyError('TENANCY_ERR_MIGRATION_FAILED', [migration.file, index + 1, reasonOf(error)], error)
     }
-    if (!session.transactional) await session.record(migration, index + 1)
+    if (!session.transactional) await session.record(migration, progressOf(migration, index + 1))
   }
   await session.record(migration)
 }

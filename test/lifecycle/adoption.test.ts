@@ -1,4 +1,5 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { sql } from 'drizzle-orm'
@@ -141,17 +142,21 @@ for (const version of ['15', '18'] as const) {
       expect(await namesIn(app, 'other')).toEqual([])
     })
 
-    it('takes Drizzle’s own journal for what was applied, and goes on from there', async () => {
+    it.each(['LF', 'CRLF'])('takes Drizzle’s own journal for what was applied, of a file with %s', async (ends) => {
       const folder = await migrationsOf(itemsMigration, more)
       const [first] = await readMigrations(folder)
-      await old('drizzled')
-      await journal('drizzled', [first?.hash ?? ''])
+      const name = `drizzled-${ends.toLowerCase()}`
+      await old(name)
+      // Drizzle hashes the file as it is.
+      const text = await readFile(first?.file ?? '', 'utf8')
+      const written = ends === 'LF' ? text : text.replaceAll('\n', '\r\n')
+      await journal(name, [createHash('sha256').update(written).digest('hex')])
       const app = await started(folder)
-      const { placement } = await app.tenancy.register({ identifier: 'drizzled', adopt: { namespace: 'drizzled' } })
+      const { placement } = await app.tenancy.register({ identifier: name, adopt: { namespace: name } })
       expect(
         await rows(`select hash, name from "${placement.namespace}".__drizzle_migrations order by id`),
       ).toMatchObject([{ hash: first?.hash }, { name: '20260101000002_step' }])
-      expect(await namesIn(app, 'drizzled')).toEqual(['of drizzled'])
+      expect(await namesIn(app, name)).toEqual([`of ${name}`])
     })
 
     it('adopts a schema without migrations where there are none, under qualified names and roles of tenants too', async () => {

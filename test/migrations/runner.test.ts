@@ -56,8 +56,8 @@ function openServer(pool: Pool): Server {
             return true
           },
           async applied() {
-            const { rows } = await client.query<{ hash: string }>(`select hash from ${namespace}.__ledger`)
-            return new Map(rows.map(({ hash }) => [hash, Number.POSITIVE_INFINITY]))
+            const { rows } = await client.query<{ hash: string; name: string }>(`select * from ${namespace}.__ledger`)
+            return rows.map((row) => ({ ...row, createdAt: null }))
           },
           async run(statement) {
             await client.query(statement)

@@ -3,6 +3,7 @@ import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import type { SharedTables } from '../../contracts/shared-tables.ts'
 import { tenancyError } from '../../errors.ts'
+import { ledgerEntry, type LedgerRow } from '../ledger-row.ts'
 import { tenantName } from '../../sql/scoped-text.ts'
 import { grantRows } from './grants.ts'
 import { type Layout, layoutOf, type SharedSchemas } from './layout.ts'
@@ -80,8 +81,7 @@ export function openPlace(query: Query, place: Place): NamespaceSession {
     },
 
     async applied() {
-      const rows = await query<{ hash: string }>(`select hash from ${ledger}`)
-      return new Map(rows.map(({ hash }) => [hash, Number.POSITIVE_INFINITY]))
+      return (await query<LedgerRow>(`select hash, name, created_at from ${ledger} order by id`)).map(ledgerEntry)
     },
 
     async run(statement) {

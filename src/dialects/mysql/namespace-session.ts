@@ -3,6 +3,7 @@ import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import type { SharedTables } from '../../contracts/shared-tables.ts'
 import { tenancyError } from '../../errors.ts'
+import { ledgerEntry, type LedgerRow } from '../ledger-row.ts'
 import { prefixedName } from '../../sql/naming.ts'
 import { tenantName } from '../../sql/scoped-text.ts'
 import { grantRows } from './grants.ts'
@@ -87,6 +88,15 @@ export function openPlace(query: Query, place: Place): OpenNamespace {
   const ledger = tenantName(LEDGER, layout.naming, mysqlProfile)
   let madeDatabase = false
   let madeLedger = false
+  let upgraded = false
+
+  /** An earlier version made the ledger without the hash of what ran. */
+  const upgradeLedger = async () => {
+    if (upgraded || madeLedger) return
+    const columns = await query(`show columns from ${ledger} where field = 'statements_hash'`)
+    if (columns.length === 0) await query(`alter table ${ledger} add column statements_hash char(64)`)
+    upgraded = true
+  }
 
   const session = Object.freeze({
     transactional: false,
@@ -105,7 +115,8 @@ export function openPlace(query: Query, place: Place): OpenNamespace {
       // Last and in one statement with its mark: what a crash leaves before it is empty, and taken up again.
       await query(
         `create table ${ledger} (id bigint unsigned not null auto_increment primary key, hash varchar(255) not null unique,
-          created_at bigint, name text, applied_at timestamp not null default current_timestamp, statements int)
+          created_at bigint, name text, applied_at timestamp not null default current_timestamp, statements int,
+          statements_hash char(64))
           engine = InnoDB character set utf8mb4 comment = ${quoteText(place.mark)}`,
       )
       madeLedger = true
@@ -113,21 +124,31 @@ export function openPlace(query: Query, place: Place): OpenNamespace {
     },
 
     async applied() {
-      const rows = await query<{ hash: string; statements: number | null }>(`select hash, statements from ${ledger}`)
-      return new Map(rows.map(({ hash, statements }) => [hash, statements ?? Number.POSITIVE_INFINITY]))
+      // All columns: an earlier version made the ledger without `statements_hash`.
+      return (await query<LedgerRow>(`select * from ${ledger} order by id`)).map(ledgerEntry)
     },
 
     async run(statement) {
       await query(statement)
     },
 
-    async record({ hash, createdAt, name }, done) {
+    async record({ hash, createdAt, name }, progress) {
+      await upgradeLedger()
       // VALUES() is the form that MariaDB knows too.
       await query(
-        `insert into ${ledger} (hash, created_at, name, statements) values (?, ?, ?, ?)
-         on duplicate key update statements = values(statements)`,
-        [hash, createdAt, name, done ?? null],
+        `insert into ${ledger} (hash, created_at, name, statements, statements_hash) values (?, ?, ?, ?, ?)
+         on duplicate key update statements = values(statements), statements_hash = values(statements_hash)`,
+        [hash, createdAt, name, progress?.statements ?? null, progress?.hash ?? null],
       )
+    },
+
+    async replace(hash, mended) {
+      await query(`update ${ledger} set hash = ?, created_at = ?, name = ? where hash = ?`, [
+        mended.hash,
+        mended.createdAt,
+        mended.name,
+        hash,
+      ])
     },
 
     seal: place.seal,

@@ -3,6 +3,7 @@ import { type Scope, TENANT_SETTING } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import type { SharedTables } from '../../contracts/shared-tables.ts'
 import { tenancyError } from '../../errors.ts'
+import { ledgerEntry, type LedgerRow } from '../ledger-row.ts'
 import { type Layout, layoutOf, type LayoutOptions } from './layout.ts'
 import { quoteIdentifier, quoteLiteral } from './quote.ts'
 import type { SharedSchema } from './rls/catalogue.ts'
@@ -110,8 +111,7 @@ export async function openPlace(query: Query, rights: NamespaceRights, place: Pl
     },
 
     async applied() {
-      const rows = await query<{ hash: string }>(`select hash from ${ledger}`)
-      return new Map(rows.map(({ hash }) => [hash, Number.POSITIVE_INFINITY]))
+      return (await query<LedgerRow>(`select hash, name, created_at from ${ledger} order by id`)).map(ledgerEntry)
     },
 
     async run(statement: string) {

@@ -1,6 +1,7 @@
 import type { Scope } from '../../contracts/isolation.ts'
 import type { NamespaceSession } from '../../contracts/migrator.ts'
 import { tenancyError } from '../../errors.ts'
+import { ledgerEntry, type LedgerRow } from '../ledger-row.ts'
 import type { Layout } from './layout.ts'
 import { createLedger, FIND_LEDGER, isMarkedFor, ledgerName } from './ledger.ts'
 import { sqliteProfile } from './profile.ts'
@@ -36,8 +37,7 @@ export function openNamespaceSession(
     },
 
     async applied() {
-      const rows = await query<{ hash: string }>(`select hash from ${ledger}`)
-      return new Map(rows.map(({ hash }) => [hash, Number.POSITIVE_INFINITY]))
+      return (await query<LedgerRow>(`select hash, name, created_at from ${ledger} order by id`)).map(ledgerEntry)
     },
 
     run,
