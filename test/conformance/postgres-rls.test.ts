@@ -160,6 +160,25 @@ for (const name of ['postgres15', 'postgres18'] as const) {
         await through.close()
       })
 
+      it('[W28] has an index over several columns, the tenant among them, as each tenant’s own', async () => {
+        const made = migration(
+          `create table marks (${TENANT}, a int not null, b int not null)`,
+          'create unique index marks_a_b on marks (tenant_id, a, b)',
+        )
+        for (const tenant of [a, b]) await migrate(server, tenant, made)
+        const mark = (tenant: Scope, x: number, y: number) =>
+          rows(server, tenant, `insert into marks (a, b) values (${x}, ${y})`)
+        await mark(a, 1, 1)
+        await mark(a, 1, 2)
+        await mark(b, 1, 1)
+        expect(await codeOf(mark(a, 1, 1))).toBe('23505')
+        expect(await rows(server, b, 'select a, b from marks')).toEqual([{ a: 1, b: 1 }])
+        const [index] = await server.admin.query<{ text: string }>(
+          `select indexdef as text from pg_indexes where indexname = 'marks_a_b'`,
+        )
+        expect(index?.text).toMatch(/^CREATE UNIQUE INDEX .*\(tenant_id, a, b\)$/)
+      })
+
       it('uses the index of the tenant', async () => {
         await asSuperuser(database, (client) =>
           client.query(

@@ -65,6 +65,25 @@ describeWith(['postgres18'], 'L1', ({ postgres18 }) => {
     await until(async () => (await noted()) === id)
   })
 
+  it('[W58] what has expired is purged every half of `l1CacheTtlSeconds`, and no more often', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'performance'] })
+    onTestFinished(() => void vi.useRealTimers())
+    // What is stored at 0 never expires.
+    vi.advanceTimersByTime(1000)
+    const app = await start({ l1CacheTtlSeconds: 60, changeChannel: 'poll' })
+    vi.advanceTimersByTime(5000)
+    await app.tenancy.ensure({ identifier: 'half' })
+    // News of our own write may still come back and end what is held.
+    await sleep(500)
+    await app.inject({ url: '/who', headers: as('half') })
+    const size = () => app.tenancy.getMetrics().cache.size
+    // It expires at 66 s; the purges are at 31 s, 61 s and 91 s.
+    vi.advanceTimersByTime(84_000)
+    expect(size()).toBe(1)
+    vi.advanceTimersByTime(2000)
+    expect(size()).toBe(0)
+  })
+
   it('[W58] what has expired is purged without being asked for, until the app is closed', async () => {
     const app = await start({ l1CacheTtlSeconds: 1 })
     await app.tenancy.ensure({ identifier: 'acme' })

@@ -31,22 +31,31 @@ describeWith(['postgres18', 'redis'], 'the cache in Redis, switched on and off',
 
   it('[W30] on: one process reads a tenant that another one put there, for as long as `cacheTtl`', async () => {
     const { one, two, raw, held } = await asked(true)
-    const told: unknown[] = []
-    const tell = (message: unknown) => void told.push(message)
-    subscribe('fastify-tenancy:cache:hit', tell)
-    onTestFinished(() => void unsubscribe('fastify-tenancy:cache:hit', tell))
+    const told: Record<string, unknown[]> = { hit: [], miss: [], invalidation: [] }
+    for (const [event, messages] of Object.entries(told)) {
+      const tell = (message: unknown) => void messages.push(message)
+      subscribe(`fastify-tenancy:cache:${event}`, tell)
+      onTestFinished(() => void unsubscribe(`fastify-tenancy:cache:${event}`, tell))
+    }
     await until(async () => {
       await untilExpired()
       expect([await one.ask('acme'), await two.ask('acme')]).toEqual(['200 acme', '200 acme'])
       return (two.app.tenancy.getMetrics().sharedCache?.hits ?? 0) > 0
     }, 20)
-    expect(told).toContainEqual({ tier: 'l2', id: expect.any(String) as string })
+    const { id } = (await one.app.tenancy.get('acme')) ?? expect.fail('no tenant')
+    // Whoever read it first did not find it there.
+    expect(told['miss']).toContainEqual({ tier: 'l2', id })
+    expect(told['hit']).toContainEqual({ tier: 'l2', id })
     // Of the incarnation of this registry.
     expect(await raw.call('keys', '*:tenant:????????????????:????????-*')).toHaveLength(1)
     const lives = await Promise.all((await held()).map(async (key) => Number(await raw.call('pttl', key))))
     expect(lives.length).toBeGreaterThan(0)
     expect(Math.max(...lives)).toBeGreaterThan((CACHE_TTL * 1000) / 2)
     for (const life of lives) expect(life).toSatisfy((ms: number) => ms > 0 && ms <= CACHE_TTL * 1000)
+    told['invalidation']?.splice(0)
+    await one.app.tenancy.suspend('acme')
+    await one.app.tenancy.activate('acme')
+    expect(told['invalidation']).toContainEqual({ tier: 'l2', id })
   })
 
   it('[W30] off: nothing of a tenant is in Redis, and no state of it is shown', async () => {

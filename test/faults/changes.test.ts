@@ -25,7 +25,7 @@ function describeChanges(options: () => TenancyOptions): void {
     return { writer, reader, name }
   }
 
-  it('[W40] refuses within a second what another process suspended, and serves it again when it is active', async () => {
+  it('[W40] refuses within a second what another process suspended or deleted, and serves it again when it is active', async () => {
     const { writer, reader, name } = await two()
     for (let round = 0; round < 3; round++) {
       const since = performance.now()
@@ -35,6 +35,9 @@ function describeChanges(options: () => TenancyOptions): void {
       await sleep(1000)
       await warm(reader, name)
     }
+    const since = performance.now()
+    await writer.run('delete', name)
+    expect(await refusedAfter(reader, name, since)).toBeLessThan(1000)
   })
 
   it('[W40] forgets an identifier that was given up, and finds a new one that was nobody’s', async () => {

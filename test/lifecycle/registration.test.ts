@@ -71,6 +71,26 @@ describeWith(['postgres18'], 'registration', ({ postgres18 }) => {
     expect((await fixed.inject({ url: '/names', headers: as('broken-one') })).json()).toEqual([])
   })
 
+  it('[W70] leaves nothing behind when the database fails for a reason of its own, and tells it as the cause', async () => {
+    const app = await started(await migrationsOf(itemsMigration))
+    const before = await schemas()
+    const create = (verb: 'grant' | 'revoke', to: 'to' | 'from') =>
+      rows(`${verb} create on database "${database.database}" ${to} "${database.ownerRole}"`)
+    await create('revoke', 'from')
+    onTestFinished(() => void create('grant', 'to'))
+    for (const verb of ['register', 'ensure'] as const) {
+      expect(await failureOf(app.tenancy[verb]({ identifier: 'hindered' }))).toMatchObject({
+        code: 'TENANCY_ERR_PROVISION_FAILED',
+        statusCode: 500,
+        cause: expect.objectContaining({ code: '42501' }) as Error,
+      })
+      expect(await schemas()).toEqual(before)
+      expect(await tenantRows('hindered')).toEqual([])
+    }
+    await create('grant', 'to')
+    expect(await app.tenancy.register({ identifier: 'hindered' })).toMatchObject({ status: 'active' })
+  })
+
   it('leaves nothing behind when a statement of a migration is refused', async () => {
     const app = await started(
       await migrationsOf(itemsMigration, ['create table ok ("id" integer)', 'drop schema "tenancy" cascade']),
