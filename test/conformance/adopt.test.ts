@@ -7,7 +7,7 @@ import { adoptTables } from '../../src/sql/adopt.ts'
 const sqlOf = (query: { toSQL(): { sql: string } }) => query.toSQL().sql
 const select = () => new QueryBuilder()
 
-it('makes tables and views speak of the tenant, once, and leaves everything else alone', () => {
+it('[schema-20] makes tables and views speak of the tenant, once, and leaves everything else alone', () => {
   const orders = pgTable('orders', { id: text('id') })
   const open = pgView('open_orders', { id: text('id') }).as(sql`select 1`)
   const plans = pgSchema('shared').table('plans', { id: text('id') })

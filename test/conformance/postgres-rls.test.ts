@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
+import type pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
@@ -10,6 +11,7 @@ import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { rlsStrategy } from '../../src/isolation/rls.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { type TestDatabase, withPort } from '../servers/database.ts'
+import { startProxy } from '../servers/proxy.ts'
 import { describeWith } from '../servers/suite.ts'
 import { asSuperuser, baselineDatabase, open, placedScope, sharedSchemas, testServer } from '../support/database.ts'
 
@@ -130,9 +132,11 @@ for (const name of ['postgres15', 'postgres18'] as const) {
         await single.close()
       })
 
-      it('cannot be truncated, copied or referred to, and stays closed when the database is asked directly', async () => {
+      it('[rls-21] cannot be truncated, copied or referred to, and stays closed when the database is asked directly', async () => {
         expect(await codeOf(rows(server, a, 'truncate items'))).toBe('42501')
-        expect(await codeOf(rows(server, a, 'copy items to stdout'))).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+        for (const copy of ['copy items to stdout', 'copy items from stdin', 'copy (select * from items) to stdout']) {
+          expect(await codeOf(rows(server, a, copy)), copy).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+        }
         expect(await codeOf(rows(server, a, 'alter table items disable row level security'))).toBe('42501')
         expect(await codeOf(rows(server, a, 'create policy mine on items using (true)'))).toBe('42501')
         await rows(server, a, 'set local row_security to off').catch(() => {})
@@ -179,16 +183,67 @@ for (const name of ['postgres15', 'postgres18'] as const) {
         expect(index?.text).toMatch(/^CREATE UNIQUE INDEX .*\(tenant_id, a, b\)$/)
       })
 
-      it('uses the index of the tenant', async () => {
+      it('[rls-22] is guarded, not walled: SQL that sets another tenant does reach its rows', async () => {
+        const set = sql`select set_config('app.current_tenant', ${b.tenantId}, true)`
+        const foreign = over(server, a).transaction(async (tx) => {
+          await tx.execute(set)
+          return (await tx.execute(sql`select distinct owner from items`)).rows
+        })
+        expect(await foreign).toEqual([{ owner: 'b' }])
+      })
+
+      it('[rls-16] one connection and one role serve all tenants, and no query of theirs is prepared by name', async () => {
+        const single = await opened({ poolSize: 1 })
+        const seen = new Set<string>()
+        // More often than PostgreSQL looks at the parameters before it keeps one plan for all.
+        for (let round = 0; round < 8; round++) {
+          for (const [tenant, owner] of [
+            [a, 'a'],
+            [b, 'b'],
+          ] as const) {
+            const client = single.client(tenant, open) as unknown as pg.Pool
+            const named = await client.query({ name: 'owners', text: 'select distinct owner from items' })
+            expect(named.rows).toEqual([{ owner }])
+            const [session] = await rows(single, tenant, `select pg_backend_pid() || ' ' || current_user as session`)
+            seen.add(String(session?.['session']))
+          }
+        }
+        expect(seen.size).toBe(1)
+        expect(await codeOf(rows(single, a, 'deallocate owners'))).toBe('26000')
+        await single.close()
+      })
+
+      it('[rls-19] BEGIN takes the tenant with it in one message, and a tenant ends with its transaction', async () => {
+        const proxy = await startProxy({ target: servers[name].port, delayMs: 1 })
+        const single = await opened({ url: withPort(database.appUrl, proxy.port), poolSize: 1 })
+        const session = `select pg_backend_pid() as pid, coalesce(current_setting('app.current_tenant', true), '') as tenant`
+        const nobody = { ...a, settings: {} }
+        const [before] = await rows(single, nobody, session)
+        expect(before).toMatchObject({ tenant: '' })
+        proxy.resetCounters()
+        await over(single, a).transaction(async (tx) => {
+          expect((await tx.execute(sql`select distinct owner from items`)).rows).toEqual([{ owner: 'a' }])
+        })
+        expect(proxy.turns).toBe(3) // BEGIN and the tenant, the query, COMMIT
+        expect(await rows(single, nobody, session)).toEqual([before])
+        proxy.resetCounters()
+        expect(await rows(single, b, 'select distinct owner from items')).toEqual([{ owner: 'b' }])
+        expect(proxy.turns).toBe(1)
+        expect(await rows(single, nobody, session)).toEqual([before])
+        await single.close()
+        await proxy.stop()
+      })
+
+      it('[rls-23] uses the index of the tenant, with a filter in the query and without', async () => {
         await asSuperuser(database, (client) =>
           client.query(
             `insert into rls.items select gen_random_uuid(), n, 'x' from generate_series(1, 20000) n; analyze rls.items`,
           ),
         )
-        const plan = (await rows(server, a, `explain select * from items where owner = 'a'`)).map(
-          (row) => row['QUERY PLAN'],
-        )
-        expect(plan.join('\n')).toMatch(/Index Cond: .*tenant_id = /)
+        for (const query of [`select * from items where owner = 'a'`, 'select * from items']) {
+          const plan = (await rows(server, a, `explain ${query}`)).map((row) => row['QUERY PLAN'])
+          expect(plan.join('\n'), query).toMatch(/Index Cond: .*tenant_id = /)
+        }
       })
 
       it('control: without the policies the same statements show everybody’s rows', async () => {

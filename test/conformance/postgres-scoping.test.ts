@@ -293,7 +293,7 @@ for (const version of ['15', '18'] as const) {
         },
       )
 
-      it('[W51] tenants whose tables differ meanwhile never hear of a cached plan', async () => {
+      it('[W51] [schema-10] tenants whose tables differ meanwhile never hear of a cached plan', async () => {
         const single = testServer(database, { url: urlOf(), poolSize: 1 })
         await single.open()
         await single.admin.query(`alter table "${b.namespace}".items add column later text`)

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
@@ -16,6 +16,10 @@ const documented = Array.from(
 )
 const designed = Array.from(doctor.matchAll(/^\| `([\w-]+)` \| (.+?) \| (test\/\S+) \|$/gm), ([, ...row]) => row)
 
+const testFiles = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.test.ts'))
+  .map((file) => `test/${file}`)
+
 test('every rule is explained once, as it is, and every explained rule exists', () => {
   expect(documented).toEqual(expect.arrayContaining(Object.entries(rules).map(([id, rule]) => [id, ...rule])))
   expect(documented).toHaveLength(Object.keys(rules).length)
@@ -30,8 +34,16 @@ test('every number is a rule that is asked or one that the design keeps, and not
   expect(numbers('schema-').toSorted((a, b) => a - b)).toEqual(upTo(20))
 })
 
-test('what the design keeps is shown by a test that is there', () => {
-  for (const [, , file = ''] of designed) expect(existsSync(join(root, file)), file).toBe(true)
+test('what the design keeps is shown by a test that has its number', () => {
+  const titled = testFiles.flatMap((file) => {
+    const titles = readFileSync(join(root, file), 'utf8').matchAll(
+      /(?:\b(?:it|test)|\))\(\s*(['"`])((?:\[[\w-]+\] )+)/g,
+    )
+    const numbers = Array.from(titles, ([, , tags = '']) => tags.match(/(?:rls|schema)-\d+/g) ?? []).flat()
+    return numbers.map((id) => `${id} ${file}`)
+  })
+  const named = designed.map(([id, , file]) => `${id} ${file}`)
+  expect(named.filter((one) => !titled.includes(one))).toEqual([])
 })
 
 test('every rule says what must hold and what to do', () => {

@@ -13,7 +13,7 @@ describeWith(['postgres18'], 'a call without a tenant', ({ postgres18 }) => {
   })
   afterAll(() => database?.drop())
 
-  it('is a typed error before a single byte goes to the database', async () => {
+  it('[rls-5] is a typed error before a single byte goes to the database', async () => {
     const [serving, admin] = await Promise.all([1, 2].map(() => startProxy({ target: postgres18.port })))
     if (serving === undefined || admin === undefined) throw new Error('no proxies')
     onTestFinished(async () => void (await Promise.all([serving.stop(), admin.stop()])))

@@ -18,7 +18,7 @@ describe.each(strategies)('the strategy $name', (strategy) => {
     expect(strategy.needs).toEqual([strategy.name])
   })
 
-  it('[W5] [W6] places a tenant by its id, so that a rename moves nothing and no two share a namespace', () => {
+  it('[W5] [W6] [schema-7] places a tenant by its id, so that a rename moves nothing and no two share a namespace', () => {
     const one = tenant()
     expect(strategy.place(one)).toEqual({
       strategy: strategy.name,
@@ -34,7 +34,7 @@ describe.each(strategies)('the strategy $name', (strategy) => {
     )
   })
 
-  it('[W5] scopes by the stored placement and never derives it again', () => {
+  it('[W5] [schema-7] scopes by the stored placement and never derives it again', () => {
     const id = randomUUID()
     const placement = { strategy: strategy.name, server: 'other', namespace: 'tstored', rowKey: '42' } as never
     expect(strategy.scope({ id, placement })).toEqual({

@@ -265,7 +265,7 @@ describeWith(['postgres15'], 'tenant databases', ({ postgres15 }) => {
       })
     })
 
-    it('gives another tenant inside a transaction its own connection, and leaves its context alone', async () => {
+    it('[rls-20] gives another tenant inside a transaction or savepoint its own connection, and leaves its context alone', async () => {
       await as(a, async () => {
         await here().transaction(async (tx) => {
           const pid = await backend(tx)
@@ -277,6 +277,13 @@ describeWith(['postgres15'], 'tenant databases', ({ postgres15 }) => {
             expect(getTenant()).toBe(b)
           })
           expect(await backend(here())).toBe(pid)
+          expect(await owner(here())).toBe('a')
+          await tx.transaction(async () => {
+            await as(b, async () =>
+              expect([(await backend(here())) === pid, await owner(here())]).toEqual([false, 'b']),
+            )
+            expect([await backend(here()), await owner(here())]).toEqual([pid, 'a'])
+          })
           expect(await owner(here())).toBe('a')
         })
       })

@@ -58,6 +58,8 @@ export function testServer(
     url?: string
     poolSize?: number
     poolTimeout?: number
+    /** In seconds. */
+    poolRecycle?: number
     pooled?: boolean
     strategies?: readonly StrategyName[]
     shared?: LayoutOptions
@@ -76,7 +78,7 @@ export function testServer(
     poolSize: options.poolSize ?? 5,
     maxOverflow: 0,
     poolTimeout: options.poolTimeout ?? 10,
-    poolRecycle: 3600,
+    poolRecycle: options.poolRecycle ?? 3600,
     registrySchema: 'tenancy',
     maxTenantConnections: options.maxTenantConnections ?? 5,
     tenantPoolSize: options.tenantPoolSize ?? 5,

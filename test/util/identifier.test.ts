@@ -157,7 +157,7 @@ describe('generateNamespace', () => {
     expect(generateNamespace('ffffffff-ffff-ffff-ffff-ffffffffffff')).toBe('tf5lxx1zz5pnorynqglhzmsp33')
   })
 
-  it('has a fixed shape and loses no bit', () => {
+  it('[schema-6] has a fixed shape and loses no bit', () => {
     fc.assert(
       fc.property(fc.uuid(), (id) => {
         const namespace = generateNamespace(id)
@@ -169,7 +169,7 @@ describe('generateNamespace', () => {
     )
   })
 
-  it('is injective, also for neighbours', () => {
+  it('[schema-6] is injective, also for neighbours', () => {
     fc.assert(
       fc.property(fc.uuid(), fc.uuid(), (a, b) => {
         expect(generateNamespace(a) === generateNamespace(b)).toBe(a === b)
