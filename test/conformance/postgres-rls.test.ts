@@ -21,7 +21,7 @@ const ITEMS = `create table items (${TENANT}, id int not null, owner text not nu
 let migrationNumber = 0
 const migration = (...statements: readonly string[]): Migration => {
   const name = `m${++migrationNumber}`
-  return { name, file: `${name}.sql`, hash: name, createdAt: 1, statements }
+  return { name, file: `${name}.sql`, hash: name, createdAt: migrationNumber, statements }
 }
 
 for (const name of ['postgres15', 'postgres18'] as const) {
