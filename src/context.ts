@@ -67,10 +67,20 @@ const shared = globalThis as { [STORAGE]?: AsyncLocalStorage<TenancyContext> }
 shared[STORAGE] ??= new AsyncLocalStorage<TenancyContext>()
 const storage = shared[STORAGE]
 const instances = new Set<ContextInstance>()
+/** Whether the last start failed: Fastify keeps its error, and `ready()` again only throws it. */
+let startFailed = false
+const AFTER_FAILURE =
+  ', because its start failed. `app.ready()` and `listen()` only throw that error again: make a new Fastify instance, or call a verb of `app.tenancy`, which starts anew.'
 
 /** Makes the global functions know an instance. */
 export function addInstance(instance: ContextInstance): void {
+  startFailed = false
   instances.add(instance)
+}
+
+/** Makes them say that a start failed, until one does not. */
+export function noteFailedStart(): void {
+  startFailed = true
 }
 
 /** Makes them forget it. */
@@ -188,7 +198,7 @@ async function instanceHere(): Promise<ContextInstance> {
   const current = storage.getStore()?.instance
   if (current !== undefined) return current
   const [only, second] = instances
-  if (only === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED')
+  if (only === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED', startFailed ? [AFTER_FAILURE] : [])
   if (second !== undefined) throw tenancyError('TENANCY_ERR_AMBIGUOUS_INSTANCE', [instances.size])
   return only
 }

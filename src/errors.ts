@@ -13,7 +13,7 @@ const table = {
   ],
   TENANCY_ERR_ROUTE_CONFIG_INVALID: [500, 'Route %s has an invalid `config.tenancy`: %s'],
   TENANCY_ERR_PEER_MISSING: [500, 'Cannot load `%s`. Install it beside fastify-tenancy: npm install %s'],
-  TENANCY_ERR_NOT_STARTED: [500, 'No tenancy instance is running. Register the plugin and await `app.ready()` first.'],
+  TENANCY_ERR_NOT_STARTED: [500, 'No tenancy instance is running%s'],
   TENANCY_ERR_START_TIMEOUT: [
     503,
     'Starting did not end within the %s ms that Fastify gives a plugin. Give it more, as in `Fastify({ pluginTimeout: 120_000 })`, when the database takes long to start or shared migrations are many.',
@@ -24,7 +24,7 @@ const table = {
     'There are %s tenancy instances in this process and no tenant context. Use `app.tenancy.run()`.',
   ],
 
-  TENANCY_ERR_TENANT_UNKNOWN: [400, 'The tenant could not be determined, or is not served.'],
+  TENANCY_ERR_TENANT_UNKNOWN: [400, 'The tenant%s could not be determined, or is not served.'],
   TENANCY_ERR_TENANT_SUSPENDED: [403, 'This tenant is suspended.'],
   TENANCY_ERR_NO_TENANT: [
     500,
@@ -77,8 +77,8 @@ const table = {
   ],
 
   TENANCY_ERR_STORE_UNAVAILABLE: [503, 'The tenant store cannot be reached.'],
-  TENANCY_ERR_STORE_FORBIDDEN: [503, 'A right is missing in the tenant store: %s. `cause` says which.'],
-  TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database%s cannot be reached.'],
+  TENANCY_ERR_STORE_FORBIDDEN: [503, 'A right is missing in the tenant store%s.'],
+  TENANCY_ERR_DATABASE_UNAVAILABLE: [503, 'The database%s'],
   TENANCY_ERR_POOL_TIMEOUT: [503, 'No database connection became free within %s ms.'],
 
   TENANCY_ERR_STRATEGY_UNSUPPORTED: [
@@ -152,8 +152,18 @@ const brand = Symbol.for('fastify-tenancy.error')
 /** Seconds a client should wait before it tries again when a dependency is down. */
 const RETRY_AFTER_SECONDS = '5'
 
-/** What fills a sentence where there is nothing to say more exactly. */
-const unsaid: Partial<Record<TenancyErrorCode, readonly string[]>> = { TENANCY_ERR_DATABASE_UNAVAILABLE: [''] }
+/** What fills a sentence where there is nothing to say more exactly, or nobody who may know. */
+const unsaid: Partial<Record<TenancyErrorCode, readonly string[]>> = {
+  TENANCY_ERR_NOT_STARTED: ['. Register the plugin and await `app.ready()` first.'],
+  TENANCY_ERR_TENANT_UNKNOWN: [''],
+  TENANCY_ERR_STORE_FORBIDDEN: [''],
+  TENANCY_ERR_DATABASE_UNAVAILABLE: [' cannot be reached.'],
+}
+
+/** The message without what is only for those who run the app: names of options, accounts and tenants. */
+export function neutralMessage({ code, message }: TenancyError): string {
+  return Object.hasOwn(unsaid, code) ? tenancyError(code).message : message
+}
 
 /** Makes the error of `code`; `parameters` fill the `%s` of its sentence. */
 export function tenancyError(

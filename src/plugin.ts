@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunc
 import fp from 'fastify-plugin'
 import { createAdmission } from './admission/admission.ts'
 import { parseConfig, type TenancyOptions } from './config.ts'
-import { TenancyContext } from './context.ts'
+import { noteFailedStart, TenancyContext } from './context.ts'
 import type { Tenant } from './contracts/tenant.ts'
 import { tenancyError } from './errors.ts'
 import { explain, refuse } from './problem.ts'
@@ -57,6 +57,7 @@ export const tenancy = fp(
       try {
         await inTime(instance.start(), app.initialConfig.pluginTimeout)
       } catch (error) {
+        noteFailedStart()
         // What it has opened would keep the process alive. Not awaited: Fastify has no more time. Who tries again does so with another one.
         ended = Promise.all([ended, instance.abandon()])
         instance = createTenancy(config, app.log, ended)

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
-import { findTenancyError, isTenancyError, type TenancyError } from './errors.ts'
+import { reasonOf } from './admission/refusal.ts'
+import { findTenancyError, isTenancyError, neutralMessage, type TenancyError } from './errors.ts'
 
 /** Media type of RFC 9457. */
 const PROBLEM = 'application/problem+json; charset=utf-8'
@@ -17,7 +18,7 @@ export function refuse(
     return
   }
   if (error.statusCode >= 500) request.log.error({ err: error }, 'the tenant of a request could not be loaded')
-  else request.log.debug({ code: error.code }, 'request refused')
+  else request.log.debug({ code: error.code, reason: reasonOf(error) }, 'request refused')
   void sendProblem(reply, error)
 }
 
@@ -33,7 +34,9 @@ export async function explain(_request: FastifyRequest, _reply: FastifyReply, er
  * Answers with RFC 9457 problem details: `type`, `title`, `status`, `detail`, and the stable `code`. Two errors of one
  * code give equal answers, headers included.
  */
-function sendProblem(reply: FastifyReply, { code, message, statusCode, headers = {} }: TenancyError): FastifyReply {
-  const body = { type: 'about:blank', title: STATUS_CODES[statusCode], status: statusCode, detail: message, code }
+function sendProblem(reply: FastifyReply, error: TenancyError): FastifyReply {
+  const { code, statusCode, headers = {} } = error
+  const detail = neutralMessage(error)
+  const body = { type: 'about:blank', title: STATUS_CODES[statusCode], status: statusCode, detail, code }
   return reply.code(statusCode).headers(headers).type(PROBLEM).send(JSON.stringify(body))
 }

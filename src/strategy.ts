@@ -14,6 +14,9 @@ export interface ConfiguredStrategy {
   readonly notes: readonly string[]
 }
 
+/** What a user may not have chosen. */
+const STANDARD_DEFAULT: StrategyName = 'rls'
+
 /** The strategies that the configuration may ask for. */
 export function askedStrategies(config: TenancyConfig): readonly StrategyName[] {
   if (config.isolationStrategy !== 'hybrid') return [config.isolationStrategy]
@@ -45,7 +48,9 @@ function isolation(config: TenancyConfig, capabilities: Capabilities): Configure
 function byTier(config: TenancyConfig, capabilities: Capabilities): ConfiguredStrategy {
   const { premiumIsolationStrategy, standardIsolationStrategy } = config
   const premium = carriedOut(premiumIsolationStrategy, capabilities)
-  const standard = carriedOut(standardIsolationStrategy, capabilities)
+  const option =
+    standardIsolationStrategy === STANDARD_DEFAULT ? 'the default of `standardIsolationStrategy`' : undefined
+  const standard = carriedOut(standardIsolationStrategy, capabilities, option)
   const notes = [...noteOf(premiumIsolationStrategy, premium), ...noteOf(standardIsolationStrategy, standard)]
   if (premium === standard) return { strategy: strategyNamed(premium), notes }
   const choose = (tenant: TenantToPlace): StrategyName => (isPremium(tenant, config) ? premium : standard)
@@ -67,9 +72,11 @@ function strategyNamed(name: StrategyName): IsolationStrategy {
   return name === 'rls' ? rlsStrategy() : namespaceStrategy(name)
 }
 
-function carriedOut(name: StrategyName, capabilities: Capabilities): StrategyName {
+function carriedOut(name: StrategyName, capabilities: Capabilities, option?: string): StrategyName {
   const carried = capabilities[name]
-  if (carried === undefined) throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [name])
+  if (carried === undefined) {
+    throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [option === undefined ? name : `${name}, ${option},`])
+  }
   return carried
 }
 

@@ -375,7 +375,8 @@ export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<u
       checkRef(ref)
       checkFunction('`work`', work)
       await start()
-      const tenant = assertServed(await (typeof ref === 'string' ? store.resolve(ref) : store.resolveById(ref.id)))
+      const found = await (typeof ref === 'string' ? store.resolve(ref) : store.resolveById(ref.id))
+      const tenant = assertServed(found, typeof ref === 'string' ? ref : ref.id)
       return runInContext(new TenancyContext(instance, tenant), () => work(tenant))
     },
     async adminDb() {

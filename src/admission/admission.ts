@@ -1,7 +1,11 @@
 import type { ResolvableRequest, TenantResolver } from '../contracts/resolver.ts'
 import type { Tenant } from '../contracts/tenant.ts'
 import { tenancyError } from '../errors.ts'
-import { parseIdentifier } from '../util/identifier.ts'
+import { parseIdentifier, quoteReceived } from '../util/identifier.ts'
+import { refused } from './refusal.ts'
+
+/** What the resolvers make of more than one reading of a request. */
+const AMBIGUOUS = 'malformed: empty, ambiguous, or not the same to all resolvers'
 
 /** May this caller act for this tenant? */
 export type Authorize<TRequest> = (tenant: Tenant, request: TRequest) => boolean | Promise<boolean>
@@ -36,13 +40,16 @@ export function createAdmission<TRequest extends ResolvableRequest>({
   authorize,
 }: AdmissionOptions<TRequest>): (request: TRequest) => Tenant | Promise<Tenant> {
   const admit = (tenant: Tenant | null | undefined, request: TRequest): Tenant | Promise<Tenant> => {
-    if (tenant?.status !== 'active' && tenant?.status !== 'suspended') throw tenancyError('TENANCY_ERR_TENANT_UNKNOWN')
+    if (tenant?.status !== 'active' && tenant?.status !== 'suspended') {
+      throw refused(tenant ? `status ${tenant.status}` : 'unknown')
+    }
     const accepted = authorize === undefined || authorize(tenant, request)
     return accepted instanceof Promise ? accepted.then((answer) => accept(tenant, answer)) : accept(tenant, accepted)
   }
   const lookUp = (claim: string | undefined, request: TRequest): Tenant | Promise<Tenant> => {
     const identifier = parseIdentifier(claim)
-    if (identifier === undefined) throw tenancyError('TENANCY_ERR_TENANT_UNKNOWN')
+    if (identifier === undefined)
+      throw refused(claim === undefined ? 'no claim' : claim === '' ? AMBIGUOUS : 'malformed')
     const warm = tenants.peek(identifier)
     if (warm !== undefined) return admit(warm, request)
     return tenants.resolve(identifier).then((tenant) => admit(tenant, request))
@@ -53,15 +60,23 @@ export function createAdmission<TRequest extends ResolvableRequest>({
   }
 }
 
-/** Whether a tenant that was loaded without a request may be worked for. */
-export function assertServed(tenant: Tenant | undefined): Tenant {
-  if (tenant?.status !== 'active' && tenant?.status !== 'suspended') throw tenancyError('TENANCY_ERR_TENANT_UNKNOWN')
+/** Whether a tenant that was loaded without a request may be worked for. @param ref what it was loaded by, for the message */
+export function assertServed(tenant: Tenant | undefined, ref: string): Tenant {
+  if (tenant?.status !== 'active' && tenant?.status !== 'suspended') {
+    throw tenancyError('TENANCY_ERR_TENANT_UNKNOWN', [` ${quoteReceived(ref)}`])
+  }
   return accept(tenant, true)
 }
 
 function accept(tenant: Tenant, accepted: unknown): Tenant {
   // Anything but a clear yes is a no: a hook that forgets to return must not open the door.
-  if (accepted !== true) throw tenancyError('TENANCY_ERR_TENANT_UNKNOWN')
+  if (accepted !== true) {
+    throw refused(accepted === false ? 'authorize said no' : `authorize returned ${typeOf(accepted)}, not true`)
+  }
   if (tenant.status === 'suspended') throw tenancyError('TENANCY_ERR_TENANT_SUSPENDED')
   return tenant
+}
+
+function typeOf(value: unknown): string {
+  return value === null ? 'null' : typeof value
 }

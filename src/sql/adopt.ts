@@ -19,9 +19,9 @@ const kViewConfig = Symbol.for('drizzle:ViewBaseConfig')
  * @returns how many tables and views are adopted
  * @throws TENANCY_ERR_CONFIG_INVALID when there is no table in it
  */
-export function adoptTables(schema: Readonly<Record<string, unknown>> = {}): number {
+export function adoptTables(schema?: Readonly<Record<string, unknown>>): number {
   let adopted = 0
-  for (const candidate of Object.values(schema)) {
+  for (const candidate of Object.values(schema ?? {})) {
     if (typeof candidate !== 'object' || candidate === null) continue
     const place = schemaPlaceOf(candidate)
     if (place === undefined) continue
@@ -31,7 +31,7 @@ export function adoptTables(schema: Readonly<Record<string, unknown>> = {}): num
   }
   if (adopted === 0) {
     throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
-      '- schema: no table of yours is in it, and this isolation strategy writes names into their SQL. Hand in your tables, all that your schema file exports.',
+      `- schema: ${schema === undefined ? 'missing' : 'no table of yours is in it'}, and this isolation strategy writes names into their SQL. Hand in your tables, all that your schema file exports.`,
     ])
   }
   return adopted

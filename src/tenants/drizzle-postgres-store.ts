@@ -42,7 +42,7 @@ export function createDrizzlePostgresTenantStore(options: DrizzlePostgresTenantS
       const queries = await loading.catch(forget)
       return await withRetries(async () => await work(queries), isRetryable)
     } catch (error) {
-      throw storeError(error)
+      throw storeError(error, options)
     }
   }
 

@@ -86,8 +86,9 @@ const COLUMNS =
 export function createLockingTenantStore(
   connection: AdminConnection,
   table: RegistryTable,
-  { maxTenants }: StoreLimits = {},
+  limits: StoreLimits = {},
 ): TenantStore {
+  const { maxTenants } = limits
   const READ = COLUMNS.replace('metadata', `${table.metadata} as metadata`)
   /** All statements but those of `initialize` go this way. */
   const written =
@@ -102,7 +103,7 @@ export function createLockingTenantStore(
     try {
       return await withRetries(work, isRetryable)
     } catch (error) {
-      throw storeError(error)
+      throw storeError(error, limits)
     }
   }
 

@@ -1,4 +1,5 @@
 import { findTenancyError, tenancyError } from '../errors.ts'
+import type { StoreLimits } from './store-limits.ts'
 import { invalid } from './tenant-input.ts'
 
 /** What a value is that somebody else has: PostgreSQL, MySQL and MariaDB, SQL Server, SQLite. */
@@ -23,13 +24,16 @@ const FORBIDDEN: readonly (readonly [kind: RegExp, cure: string])[] = [
     'the login of `adminDatabaseUrl` must own the schema of the registry, or be in `db_owner`',
   ],
 ]
+/** Giving the serving account these rights would be the wrong cure. */
+const NO_ADMIN =
+  '`adminDatabaseUrl` is not set, or has the account of `databaseUrl`: set it to the account that makes tables and keeps the registry'
 const MAX_DEPTH = 5
 
 /**
  * The error of a registry statement in our terms: taken, invalid, forbidden, or else unavailable. The driver's own error is the
  * `cause`; Drizzle's wrapper, whose message is the SQL with its parameters, is dropped.
  */
-export function storeError(error: unknown): unknown {
+export function storeError(error: unknown, { servingAccount = false }: StoreLimits = {}): unknown {
   const known = findTenancyError(error)
   if (known !== undefined && !isUnavailable(known.code)) return known
   const chain = causes(error)
@@ -38,7 +42,12 @@ export function storeError(error: unknown): unknown {
   if (is(TAKEN)) return tenancyError('TENANCY_ERR_TENANT_EXISTS', [], cause)
   if (is(REFUSED)) return invalid('the database refused one of its values.', cause)
   const forbidden = FORBIDDEN.find(([kind]) => is(kind))
-  if (forbidden !== undefined) return tenancyError('TENANCY_ERR_STORE_FORBIDDEN', [forbidden[1]], cause)
+  if (forbidden !== undefined) {
+    const cure = servingAccount
+      ? NO_ADMIN
+      : `are \`databaseUrl\` and \`adminDatabaseUrl\` swapped? If not, ${forbidden[1]}`
+    return tenancyError('TENANCY_ERR_STORE_FORBIDDEN', [`: ${cure}. \`cause\` says which`], cause)
+  }
   // All the rest, from a closed port to a full disk, means that the registry cannot do its work now.
   return tenancyError('TENANCY_ERR_STORE_UNAVAILABLE', [], cause)
 }

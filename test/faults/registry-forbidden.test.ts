@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { mysqlTable, serial } from 'drizzle-orm/mysql-core'
 import Fastify from 'fastify'
 import { expect, it, onTestFinished } from 'vitest'
-import tenancy from '../../src/index.ts'
+import tenancy, { type TenancyError, type TenancyOptions } from '../../src/index.ts'
 import { describeWith } from '../servers/suite.ts'
 import { as, tenantApp } from '../support/app.ts'
 import { asSuperuser, baselineDatabase } from '../support/database.ts'
@@ -36,9 +36,27 @@ describeWith(['postgres18'], 'a right that is missing in the registry on Postgre
     await mended.ready()
   })
 
-  it('to read it is told in the answer, without any name, while cached tenants are served', async () => {
+  it('is told as the option that is missing, or as two that may be swapped', async () => {
+    const { database } = await fresh()
+    const { appUrl, adminUrl } = database
+    for (const [advice, not, options] of [
+      ['`adminDatabaseUrl` is not set', 'roles', { adminDatabaseUrl: undefined }],
+      ['`adminDatabaseUrl` is not set, or has the account of', 'roles', { adminDatabaseUrl: appUrl }],
+      ['`adminDatabaseUrl` swapped?', 'not set', { databaseUrl: adminUrl, adminDatabaseUrl: appUrl }],
+    ] as const) {
+      const app = await tenantApp(database, options)
+      onTestFinished(() => app.close())
+      const failure: unknown = await Promise.resolve(app.ready()).catch((error: unknown) => error)
+      const { message, code } = failure as TenancyError
+      expect([code, message]).toEqual([CODE, expect.stringContaining(advice)])
+      expect(message).not.toContain(not)
+    }
+  })
+
+  it('to read it is told in the log, and in the answer without any advice, while cached tenants are served', async () => {
     const { database, asRootOf } = await fresh()
-    const app = await tenantApp(database)
+    const logged: string[] = []
+    const app = await tenantApp(database, {}, { logger: { stream: { write: (line) => void logged.push(line) } } })
     onTestFinished(() => app.close())
     app.get('/', async () => 'served')
     await app.ready()
@@ -51,10 +69,12 @@ describeWith(['postgres18'], 'a right that is missing in the registry on Postgre
     const answer = await app.inject({ url: '/', headers: as('globex') })
     expect(answer.json()).toMatchObject({ code: CODE, status: 503 })
     expect(answer.headers['retry-after']).toBe('5')
-    expect(answer.body).toContain('must be owned by that role')
-    for (const name of [database.ownerRole, database.database, 'permission denied'])
+    expect(answer.json()).toMatchObject({ detail: 'A right is missing in the tenant store.' })
+    expect(JSON.stringify(logged)).toContain('must be owned by that role')
+    for (const name of [database.ownerRole, database.database, 'permission denied', 'grant', 'adminDatabaseUrl'])
       expect(answer.body).not.toContain(name)
-    await expect(app.tenancy.register({ identifier: 'globex' })).rejects.toMatchObject({ code: CODE })
+    const advice = expect.stringContaining('must be owned by that role') as string
+    await expect(app.tenancy.register({ identifier: 'globex' })).rejects.toMatchObject({ code: CODE, message: advice })
     expect(await app.tenancy.health()).toMatchObject(UNHEALTHY)
     const both = await app.tenancy.suspendMany(['acme', 'globex'])
     for (const { error } of both) expect(error).toMatchObject({ code: CODE })
@@ -85,7 +105,7 @@ describeWith(['mariadb'], 'a right that is missing in the registry on MariaDB', 
   it('is told with the grant that gives it', async () => {
     const database = await mysqlDatabase(mariadb.url)
     onTestFinished(() => database.drop())
-    const started = async () => {
+    const started = async (wrong: TenancyOptions = {}) => {
       const app = Fastify({ pluginTimeout: 60_000 })
       onTestFinished(() => app.close())
       const { url: databaseUrl, adminUrl: adminDatabaseUrl } = database
@@ -95,6 +115,7 @@ describeWith(['mariadb'], 'a right that is missing in the registry on MariaDB', 
         registrySchema: `registry_${database.adminUser}`,
         isolationStrategy: 'schema',
         schema: { items: mysqlTable('items', { id: serial() }) },
+        ...wrong,
       })
       await app.ready()
       return app
@@ -104,6 +125,11 @@ describeWith(['mariadb'], 'a right that is missing in the registry on MariaDB', 
       message: expect.stringContaining('`grant all on` the database of the registry') as string,
     }
     await expect(started()).rejects.toMatchObject(forbidden)
+    const { url: databaseUrl, adminUrl } = database
+    await expect(started({ adminDatabaseUrl: undefined })).rejects.toThrow(
+      /`adminDatabaseUrl` is not set, or has (?!.*grant)/,
+    )
+    await expect(started({ databaseUrl: adminUrl, adminDatabaseUrl: databaseUrl })).rejects.toThrow('swapped?')
     await asRoot(database.superUrl, [
       `grant all on \`registry\\_${database.adminUser.replace('_', '\\_')}\`.* to ${database.adminUser}@'%'`,
     ])

@@ -18,6 +18,8 @@ import { mysqlDatabase } from '../support/mysql.ts'
 import { gate, itemsMigration, migrationsOf, until } from './fixture.ts'
 
 const UNAVAILABLE = { code: 'TENANCY_ERR_DATABASE_UNAVAILABLE', statusCode: 503 }
+const REFUSED_LOGIN =
+  /^The database of `(databaseUrl|adminDatabaseUrl)` refused the login: is the password right, .*roles`\)\?$/
 const silentLog = { debug: () => {}, warn: () => {}, error: () => {} }
 
 describeWith(['postgres18'], 'a start without a database', () => {
@@ -88,7 +90,7 @@ describeWith(['postgres18'], 'a start without a database', () => {
       () => undefined,
       (error: Error) => error,
     )
-    expect(failure).toMatchObject(UNAVAILABLE)
+    expect(failure).toMatchObject({ ...UNAVAILABLE, message: expect.stringMatching(REFUSED_LOGIN) as string })
     expect(String(failure?.stack)).not.toContain('wrong-secret')
     await app.close()
     await (await unstarted({ databaseUrl: withPassword('right') })).ready()
@@ -98,7 +100,20 @@ describeWith(['postgres18'], 'a start without a database', () => {
     for (const name of ['databaseUrl', 'adminDatabaseUrl'] as const) {
       const url = name === 'databaseUrl' ? database.appUrl : database.adminUrl
       const app = await unstarted({ [name]: changed(url, (copy) => (copy.pathname = '/nowhere')) })
-      await expect(app.ready()).rejects.toMatchObject(UNAVAILABLE)
+      const message = expect.stringMatching(REFUSED_LOGIN) as string
+      await expect(app.ready()).rejects.toMatchObject({ ...UNAVAILABLE, message })
+      await app.close()
+    }
+  })
+
+  it('fails with advice, and without its name, when a role is missing', async () => {
+    for (const name of ['databaseUrl', 'adminDatabaseUrl'] as const) {
+      const url = changed(database.appUrl, (copy) => (copy.username = 'nobody_made_me'))
+      const app = await unstarted({ [name]: url })
+      const failure: unknown = await Promise.resolve(app.ready()).catch((error: unknown) => error)
+      const message = expect.stringMatching(new RegExp(`of \`${name}\` refused the login: .*fastify-tenancy roles`))
+      expect(failure).toMatchObject({ ...UNAVAILABLE, message: message as string })
+      expect((failure as Error).message).not.toContain('nobody_made_me')
       await app.close()
     }
   })
@@ -233,7 +248,9 @@ describeWith(['mariadb'], 'a start without MariaDB', ({ mariadb }) => {
       onTestFinished(() => app.close())
       await app.register(tenancy, { ...options, schema: { items: mysqlTable('items', { id: serial() }) } })
       const failure = await Promise.resolve(app.ready()).catch((error: unknown) => error)
-      expect(failure).toMatchObject({ ...UNAVAILABLE, message: `The database of \`${named}\` cannot be reached.` })
+      const message = expect.stringContaining(`\`${named}\` refused the login`) as string
+      expect(failure).toMatchObject({ ...UNAVAILABLE, message })
+      expect((failure as Error).message).toMatch(REFUSED_LOGIN)
       expect(String((failure as Error).stack)).not.toContain('wrong-secret')
     }
   })

@@ -148,7 +148,7 @@ export function createSqliteServer<F extends DatabaseFile>(
         opened ??= ready
         return hasLog ? [] : [NO_WAL]
       } catch (error) {
-        throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl`'], error)
+        throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl` cannot be reached.'], error)
       }
     },
 
@@ -241,7 +241,11 @@ function withFolders(location: Location): Location {
   } catch (error) {
     throw isTenancyError(error)
       ? error
-      : tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl`, or its `tenantFolder`,'], error)
+      : tenancyError(
+          'TENANCY_ERR_DATABASE_UNAVAILABLE',
+          [' of `databaseUrl`, or its `tenantFolder`, cannot be reached.'],
+          error,
+        )
   }
 }
 

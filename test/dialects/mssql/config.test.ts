@@ -4,9 +4,11 @@ import { parseConfig } from '../../../src/config.ts'
 import { configuredStore } from '../../../src/registry.ts'
 import { configuredServers } from '../../../src/servers.ts'
 import { adoptSharedTables } from '../../../src/shared-tables.ts'
+import { secret } from '../../../src/util/secret.ts'
 import { createMssqlServer } from '../../../src/dialects/mssql/drivers/mssql-server.ts'
 
 const tenantStore = {} as TenantStore
+const url = secret('mssql://app@db/saas')
 const problemOf = (options: Parameters<typeof parseConfig>[0]) => {
   try {
     parseConfig(options, {})
@@ -50,7 +52,7 @@ describe('databaseUrl', () => {
 
 describe('the registry', () => {
   const registryOf = (store: TenantStore | undefined, registrySchema = 'tenancy') =>
-    configuredStore({ tenantStore: store, registrySchema }, unopened())
+    configuredStore({ tenantStore: store, registrySchema, databaseUrl: url, adminDatabaseUrl: url }, unopened())
 
   it('is a schema there, unless you give your own', async () => {
     expect(problemOf({ databaseUrl: 'mssql://app@db/saas' })).toBeUndefined()

@@ -347,11 +347,13 @@ function endAll(
   return Promise.allSettled([shared, admin, registry, databases].map((pool) => pool.end(patienceMs)))
 }
 
+const CURE = 'Run the SQL of `fastify-tenancy roles`, and serve with the role that it makes.'
+
 function breachesOf({ role, breaches }: Baseline): string[] {
-  return breaches.map(
-    (breach) =>
-      `Baseline rule: without a scope the serving role ${JSON.stringify(role)} must reach nothing, but ${breach}.`,
-  )
+  return breaches.map((breach, at) => {
+    const cure = at < breaches.length - 1 ? '' : ` ${CURE}`
+    return `Baseline rule: without a scope the serving role ${JSON.stringify(role)} must reach nothing, but ${breach}.${cure}`
+  })
 }
 
 interface Session {

@@ -195,7 +195,7 @@ async function load({ folder, shared, poolTimeout }: PgliteServerOptions): Promi
   } catch (error) {
     await pglite?.close().catch(() => {})
     unlock()
-    throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl`'], error)
+    throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl` cannot be reached.'], error)
   }
 }
 

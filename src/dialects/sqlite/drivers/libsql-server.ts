@@ -20,10 +20,12 @@ export function libsqlConnections(createClient: CreateLibsqlClient): OpenConnect
   return (path) => createClient({ url: pathToFileURL(path).href, concurrency: 1 })
 }
 
+const OTHER_DRIVER = ", or set `sqliteDriver: 'better-sqlite3'`"
+
 const driver: SqliteDriver<DatabaseFile> = Object.freeze({
   drizzleImport: 'drizzle-orm/libsql',
   async load() {
-    const libsql = await loadPeer('@libsql/client', () => import('@libsql/client'))
+    const libsql = await loadPeer('@libsql/client', () => import('@libsql/client'), OTHER_DRIVER)
     const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/libsql'))
     const openConnection = libsqlConnections(libsql.createClient as unknown as CreateLibsqlClient)
     return {

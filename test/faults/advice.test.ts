@@ -1,0 +1,72 @@
+import { execFile } from 'node:child_process'
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import Fastify from 'fastify'
+import { expect, it, onTestFinished } from 'vitest'
+import tenancy, { runWithTenant, type TenancyOptions } from '../../src/index.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+async function registered(options: TenancyOptions) {
+  const app = Fastify({ pluginTimeout: 60_000 })
+  onTestFinished(() => app.close())
+  await app.register(tenancy, options)
+  return app
+}
+
+it('after a failed start the way to start anew is told, until there is one', async () => {
+  await expect(runWithTenant('acme', () => 1)).rejects.toThrow('running. Register the plugin and await `app.ready()`')
+  const app = await registered({ databaseUrl: 'postgres://app@127.0.0.1:1/nowhere' })
+  const first: unknown = await Promise.resolve(app.ready()).catch((error: unknown) => error)
+  expect(first).toMatchObject({ code: 'TENANCY_ERR_DATABASE_UNAVAILABLE' })
+  await expect(Promise.resolve(app.ready())).rejects.toBe(first)
+  await expect(runWithTenant('acme', () => 1)).rejects.toMatchObject({
+    code: 'TENANCY_ERR_NOT_STARTED',
+    message: expect.stringContaining('make a new Fastify instance, or call a verb of `app.tenancy`') as string,
+  })
+  const again = await registered({ databaseUrl: 'pglite:memory' })
+  await again.ready()
+  await again.close()
+  await expect(runWithTenant('acme', () => 1)).rejects.toThrow('running. Register the plugin')
+}, 60_000)
+
+it('a strategy that nobody chose is told as the default that it is', async () => {
+  const sqlite = { databaseUrl: 'file:./never.db', isolationStrategy: 'hybrid', schema: {} } as const
+  await expect(registered({ ...sqlite, premiumIsolationStrategy: 'database' })).rejects.toMatchObject({
+    code: 'TENANCY_ERR_STRATEGY_UNSUPPORTED',
+    message: expect.stringContaining('rls, the default of `standardIsolationStrategy`, is not') as string,
+  })
+  await expect(registered({ databaseUrl: 'file:./never.db', isolationStrategy: 'rls' })).rejects.toThrow(
+    'The isolation strategy rls is not',
+  )
+})
+
+it('tables that were not handed in, and none in what was, are two things', async () => {
+  const sqlite = { databaseUrl: 'file:./never.db', isolationStrategy: 'prefix' } as const
+  await expect(registered(sqlite)).rejects.toThrow('- schema: missing, and')
+  await expect(registered({ ...sqlite, schema: {} })).rejects.toThrow('- schema: no table of yours is in it, and')
+})
+
+const program = `
+import { createLibsqlServer } from './src/dialects/sqlite/drivers/libsql-server.ts'
+const server = createLibsqlServer({ url: 'file:./a.db', poolTimeout: 1, closeTimeout: 1, maxOpenFiles: 1 })
+try { await server.open() } catch (error) { console.log(error.code, '|', error.message) }
+`
+
+it('where libsql is not installed the other driver is named', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'tenancy-peer-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  await cp(join(root, 'src'), join(folder, 'src'), { recursive: true })
+  await writeFile(join(folder, 'package.json'), '{"type":"module"}')
+  await writeFile(join(folder, 'program.ts'), program)
+  await mkdir(join(folder, 'node_modules'))
+  await symlink(join(root, 'node_modules/@fastify'), join(folder, 'node_modules/@fastify'))
+  const tsx = join(root, 'node_modules/tsx/dist/loader.mjs')
+  const { stdout } = await promisify(execFile)(process.execPath, ['--import', tsx, 'program.ts'], { cwd: folder })
+  expect(stdout).toBe(
+    "TENANCY_ERR_PEER_MISSING | Cannot load `@libsql/client`. Install it beside fastify-tenancy: npm install @libsql/client, or set `sqliteDriver: 'better-sqlite3'`\n",
+  )
+})
