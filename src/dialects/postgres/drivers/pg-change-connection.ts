@@ -46,12 +46,27 @@ export function connectPgChanges(pg: () => PgModule, { url, channelQuery }: PgCh
       throw error
     }
     let beats = 0
+    let under = false
+    /** The latest beat that came while one was under way: a connection takes one statement at a time. */
+    let next: number | undefined
+    const beat = (number: number): void => {
+      if (under) {
+        next = number
+        return
+      }
+      under = true
+      next = undefined
+      const isMessage = ++beats % MESSAGE_EVERY === 0
+      const sent = isMessage ? notify(client, `${self} ${number}`) : client.query('select 1')
+      sent.then(() => answered(number, isMessage), lost)
+    }
+    const answered = (number: number, isMessage: boolean): void => {
+      under = false
+      if (!isMessage) heard(number)
+      if (next !== undefined) beat(next)
+    }
     return Object.freeze({
-      beat(number: number) {
-        const isMessage = ++beats % MESSAGE_EVERY === 0
-        const sent = isMessage ? notify(client, `${self} ${number}`) : client.query('select 1')
-        sent.then(() => isMessage || heard(number), lost)
-      },
+      beat,
       announce() {},
       close: () => cut(client),
     })
