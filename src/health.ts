@@ -27,18 +27,15 @@ export interface Health {
   }
 }
 
-/**
- * How long a server beside `main` may take to answer. Packets that vanish are noticed by nobody for a quarter of an hour;
- * a readiness probe must not wait for them.
- */
+/** How long each may take to answer: a readiness probe must not wait for packets that vanish. */
 const PATIENCE_MS = 2000
-
-const silent = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
+/** Without an answer for so long it is asked anew, on another connection. */
+const ASK_ANEW_MS = 10_000
 
 /** Something that tells whether it answers. */
 type Pingable = Pick<DatabaseServer, 'ping'>
 
-/** What {@link healthOf} asks. */
+/** What {@link createHealth} asks. */
 export interface Dependencies {
   /** Starts the instance if it is not running. */
   readonly start: () => Promise<void>
@@ -48,29 +45,55 @@ export interface Dependencies {
   readonly sharedCache?: Pick<SharedTenantCache, 'stats'> | undefined
 }
 
-/** Asks everything at once. Never throws. */
-export async function healthOf({ start, database, store, servers, sharedCache }: Dependencies): Promise<Health> {
-  const ask = async (ping: Pingable['ping']): Promise<HealthCheck> => {
-    try {
-      await start()
-      await ping()
-      return { ok: true }
-    } catch (error) {
-      return { ok: false, code: findTenancyError(error)?.code ?? 'UNKNOWN' }
+/** Makes the function that asks everything at once, and never throws. */
+export function createHealth({ start, database, store, servers, sharedCache }: Dependencies): () => Promise<Health> {
+  const check = (dependency: Pingable, silent: TenancyErrorCode): (() => Promise<HealthCheck>) => {
+    const ask = createProbe(dependency, silent)
+    return async () => {
+      try {
+        await start()
+        await ask()
+        return { ok: true }
+      } catch (error) {
+        return { ok: false, code: findTenancyError(error)?.code ?? 'UNKNOWN' }
+      }
     }
   }
+  const main = check(database, 'TENANCY_ERR_DATABASE_UNAVAILABLE')
+  const registry = check(store, 'TENANCY_ERR_STORE_UNAVAILABLE')
   const further = [...servers].map(
-    async ([name, server]) => [name, await ask(() => inTime(server.ping(), PATIENCE_MS, silent))] as const,
+    ([name, server]) => [name, check(server, 'TENANCY_ERR_DATABASE_UNAVAILABLE')] as const,
   )
-  const [main, registry, ...others] = await Promise.all([ask(database.ping), ask(store.ping), ...further])
-  return {
-    ok: main.ok && registry.ok,
-    degraded: others.some(([, { ok }]) => !ok),
-    checks: {
-      database: main,
-      store: registry,
-      servers: Object.fromEntries(others),
-      ...(sharedCache && { sharedCache: { ok: sharedCache.stats().state === 'on' } }),
-    },
+  return async () => {
+    const asked = further.map(async ([name, ask]) => [name, await ask()] as const)
+    const [ofMain, ofRegistry, ...others] = await Promise.all([main(), registry(), ...asked])
+    return {
+      ok: ofMain.ok && ofRegistry.ok,
+      degraded: others.some(([, { ok }]) => !ok),
+      checks: {
+        database: ofMain,
+        store: ofRegistry,
+        servers: Object.fromEntries(others),
+        ...(sharedCache && { sharedCache: { ok: sharedCache.stats().state === 'on' } }),
+      },
+    }
+  }
+}
+
+/** Who asks while the last question has no answer waits for that one: a probe each second must not pile up. */
+function createProbe({ ping }: Pingable, silent: TenancyErrorCode): () => Promise<void> {
+  let asking: Promise<void> | undefined
+  let since = 0
+  return () => {
+    if (asking === undefined || performance.now() - since >= ASK_ANEW_MS) {
+      since = performance.now()
+      const mine = Promise.resolve()
+        .then(ping)
+        .finally(() => {
+          if (asking === mine) asking = undefined
+        })
+      asking = mine
+    }
+    return inTime(asking, PATIENCE_MS, () => tenancyError(silent))
   }
 }

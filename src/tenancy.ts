@@ -21,7 +21,7 @@ import type { Tenant, TenantPatch, TenantStatus } from './contracts/tenant.ts'
 import type { DoctorReport, VerifyReport } from './contracts/verification.ts'
 import { diagnose } from './doctor.ts'
 import { tenancyError } from './errors.ts'
-import { type Health, healthOf } from './health.ts'
+import { createHealth, type Health } from './health.ts'
 import {
   createTenantDatabases,
   type DrizzleFactory,
@@ -138,7 +138,7 @@ export interface Tenancy {
   run<T>(ref: TenantRef, work: (tenant: Tenant) => T | Promise<T>): Promise<T>
   /** The unscoped Drizzle database of `main` with the admin rights. For your own administration, never for a request's data. */
   adminDb(): Promise<TenantDb>
-  /** Asks every server and the tenant store. Never throws. */
+  /** Asks every server and the tenant store, each for 2 s at most once the instance runs. Never throws. */
   health(): Promise<Health>
   getMetrics(): Metrics
 }
@@ -383,7 +383,7 @@ export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<u
       await start()
       return databases.admin() as TenantDb
     },
-    health: () => healthOf({ start, database: server, store, servers: server.others, sharedCache: shared }),
+    health: createHealth({ start, database: server, store, servers: server.others, sharedCache: shared }),
     getMetrics: () => ({
       cache: cache.stats(),
       ...(shared && { sharedCache: shared.stats() }),

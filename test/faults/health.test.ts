@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { type TestDatabase, withPort } from '../servers/database.ts'
 import { startProxy } from '../servers/proxy.ts'
@@ -16,6 +17,13 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
 
   const down = (code: string) => ({ ok: false, code })
   const UNAVAILABLE = 'TENANCY_ERR_DATABASE_UNAVAILABLE'
+
+  const proxies = async () => {
+    const [serving, admin] = await Promise.all([1, 2].map(() => startProxy({ target: postgres18.port })))
+    if (serving === undefined || admin === undefined) throw new Error('no proxies')
+    onTestFinished(async () => void (await Promise.all([serving.stop(), admin.stop()])))
+    return { serving, admin }
+  }
 
   it('before the start: no pools, and asking for health starts', async () => {
     const app = await tenantApp(database)
@@ -43,9 +51,7 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
   })
 
   it('tell the serving connection and the registry apart', async () => {
-    const [serving, admin] = await Promise.all([1, 2].map(() => startProxy({ target: postgres18.port })))
-    if (serving === undefined || admin === undefined) throw new Error('no proxies')
-    onTestFinished(async () => void (await Promise.all([serving.stop(), admin.stop()])))
+    const { serving, admin } = await proxies()
     const app = await shop(database, {
       databaseUrl: withPort(database.appUrl, serving.port),
       adminDatabaseUrl: withPort(database.adminUrl, admin.port),
@@ -75,6 +81,47 @@ describeWith(['postgres18'], 'health and metrics', ({ postgres18 }) => {
     admin.refuse(false)
     expect((await app.tenancy.health()).ok).toBe(true)
   })
+
+  it('answer in time when packets vanish, asked each second too, and again when the server is there', async () => {
+    const { serving, admin } = await proxies()
+    const app = await shop(database, {
+      databaseUrl: withPort(database.appUrl, serving.port),
+      adminDatabaseUrl: withPort(database.adminUrl, admin.port),
+      databasePoolSize: 5,
+      changeChannel: 'poll',
+    })
+    const { length: probes } = await Promise.all(Array.from({ length: 5 }, () => call(app, '/names')))
+    for (const proxy of [serving, admin]) proxy.freeze()
+    const since = Date.now()
+    const asked: ReturnType<typeof app.tenancy.health>[] = []
+    for (let n = 0; n < probes; n++) {
+      asked.push(app.tenancy.health())
+      await sleep(300)
+    }
+    const pool = app.tenancy.getMetrics().pools['serving']
+    expect(await asked[0]).toEqual({
+      ok: false,
+      degraded: false,
+      checks: { database: down(UNAVAILABLE), store: down('TENANCY_ERR_STORE_UNAVAILABLE'), servers: {} },
+    })
+    expect(Date.now() - since).toBeLessThan(3500)
+    expect(pool).toMatchObject({ total: 5, idle: 4, waiting: 0 })
+    await Promise.all(asked)
+    // New connections are served. Those that hang are cut; what would be told only by TCP is found out here.
+    for (const proxy of [serving, admin]) proxy.sever()
+    await until(async () => (await app.tenancy.health()).ok)
+  }, 30_000)
+
+  it('give up the connection that does not answer', async () => {
+    const proxy = await startProxy({ target: postgres18.port })
+    onTestFinished(() => proxy.stop())
+    const app = await shop(database, { databaseUrl: withPort(database.appUrl, proxy.port), databasePoolSize: 1 })
+    proxy.freeze()
+    expect((await app.tenancy.health()).checks.database).toEqual(down(UNAVAILABLE))
+    // The frozen one is cut, and the next is served.
+    await until(async () => (await app.tenancy.health()).ok)
+    expect((await call(app, '/names')).statusCode).toBe(200)
+  }, 30_000)
 
   it('count what is held and what was asked', async () => {
     const hold = gate()

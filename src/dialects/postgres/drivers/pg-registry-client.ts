@@ -7,7 +7,7 @@ type Query = (config: unknown, ...rest: readonly unknown[]) => unknown
  * The registry answers every request of a cold tenant, and its statements are short: one that has no answer by now is on a
  * connection that hangs, which would be taken until TCP gives up. It fails, and the pool drops the connection.
  */
-const PATIENCE_MS = 5000
+export const PATIENCE_MS = 5000
 
 /** The pool for statements of the registry: those that do not answer fail in the end. */
 export function registryClient(pool: PgPool): object {

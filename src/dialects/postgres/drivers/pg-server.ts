@@ -33,7 +33,7 @@ import {
   type WireScope,
   wireScope,
 } from './pg-scoped-query.ts'
-import { registryClient } from './pg-registry-client.ts'
+import { PATIENCE_MS, registryClient } from './pg-registry-client.ts'
 import type { TenantSession } from './pg-tenant-client.ts'
 import { openTenantDatabases, type TenantDatabases } from './pg-tenant-databases.ts'
 import { withStartupPath } from './pg-startup-path.ts'
@@ -150,7 +150,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     get client() {
       return registryClient(parts().registry.pool)
     },
-    query: <TRow>(text: string, parameters?: readonly unknown[]) => queryOn(parts().registry)<TRow>(text, parameters),
+    query: <TRow>(text: string, parameters?: readonly unknown[]) =>
+      queryOn(parts().registry, PATIENCE_MS)<TRow>(text, parameters),
     transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().registry, work),
   })
 
@@ -245,7 +246,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     parseDdl: createDdlParser(options.shared, options.sharedTables),
 
     async ping() {
-      await queryOn(parts().shared)('select 1')
+      await queryOn(parts().shared, PATIENCE_MS)('select 1')
     },
     stats(): Readonly<Record<string, PoolStats>> {
       if (opened === undefined) return {}

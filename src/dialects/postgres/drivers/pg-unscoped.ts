@@ -1,18 +1,21 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
+import { tenancyError } from '../../../errors.ts'
+import { inTime } from '../../../util/in-time.ts'
 import { statementFailure } from '../failure.ts'
 import type { ConnectionSource } from './pg-pool.ts'
 import type { PgClient, PgResult } from './pg-types.ts'
 
 type Query = AdminConnection['query']
 
-/** Statements without a scope, each on a connection of its own. */
-export function queryOn(source: ConnectionSource): Query {
+/** Statements without a scope, each on a connection of its own, which is cut with one that has no answer within `patienceMs`. */
+export function queryOn(source: ConnectionSource, patienceMs?: number): Query {
   return async <TRow>(text: string, parameters?: readonly unknown[]) => {
     const client = await connect(source)
     let failure: Error | undefined
     client.on('error', onError)
     try {
-      return await statementsOn(client)<TRow>(text, parameters)
+      const answer = statementsOn(client)<TRow>(text, parameters)
+      return await (patienceMs === undefined ? answer : inTime(answer, patienceMs, silent))
     } catch (error) {
       failure = error instanceof Error && 'statusCode' in error ? error : undefined
       throw error
@@ -108,6 +111,8 @@ function connect(source: ConnectionSource): Promise<PgClient> {
     source.checkout((failure, client) => (client === undefined ? reject(failure) : resolve(client)))
   })
 }
+
+const silent = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
 
 // The statement under way fails with the same error; this only keeps the process alive.
 function onError(): void {}
