@@ -44,7 +44,7 @@ import { createUpdate } from './lifecycle/update.ts'
 import { verifyTenant } from './lifecycle/verify-tenant.ts'
 import { readMigrations } from './migrations/reader.ts'
 import type { TenantDb, TenantMetadata } from './register.ts'
-import { configuredStore } from './registry.ts'
+import { configuredNews, configuredStore } from './registry.ts'
 import { configuredServers } from './servers.ts'
 import { configuredSharedCache } from './shared-cache.ts'
 import { adoptSharedTables } from './shared-tables.ts'
@@ -199,9 +199,11 @@ export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<u
   const secrets = createSecretFields(configuredCipher(config), config.encryptedPrefix)
   const sealed = configuredStore(config, server)
   const registry = createEncryptingTenantStore({ store: sealed, secrets })
+  const news = configuredNews(config, server)
   const shared = configuredSharedCache(config, log)
   const store = createCachedTenantStore({
     store: registry,
+    news: news && createEncryptingTenantStore({ store: news, secrets }),
     cache,
     l2: shared && { shared, store: sealed, unseal: secrets.hide },
     announce: channel?.announce,

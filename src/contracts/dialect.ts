@@ -52,6 +52,11 @@ export type RegistryDialect = 'postgres' | 'mysql' | 'mssql' | 'sqlite'
 export interface RegistryHome {
   readonly dialect: RegistryDialect
   readonly connection: AdminConnection
+  /**
+   * A way of its own for news of the registry: look-ups, which anybody can ask for, may fill `connection`. What has no answer
+   * after a while fails. Absent where nobody waits long for `connection`.
+   */
+  readonly news?: AdminConnection
   /** Listens to the channel of the database that a query gives as `channel`, where it has any. It has to be open. */
   readonly listen?: (channelQuery: string) => ConnectChannel
   /** True where no other process can write it while this one runs. */

@@ -16,6 +16,8 @@ import {
 /** What {@link createCachedTenantStore} takes. */
 export interface CachedTenantStoreOptions {
   readonly store: TenantStore
+  /** The same registry, asked for `changes` and `refresh`: what may not wait behind look-ups. Default: `store`. */
+  readonly news?: Pick<TenantStore, 'changes' | 'getByIds'> | undefined
   readonly cache: TenantCache
   /** What other processes share, between the store and L1. Default: nothing. */
   readonly l2?: Omit<SharedReadsOptions, 'epoch'> | undefined
@@ -80,7 +82,7 @@ interface Lookup {
  * After a reset, what began before it is believed nowhere, whatever its version: it may be an answer of the registry of before.
  */
 export function createCachedTenantStore(options: CachedTenantStoreOptions): CachedTenantStore {
-  const { store, cache, l2, onChange, onReset, isFresh, announce } = options
+  const { store, news = store, cache, l2, onChange, onReset, isFresh, announce } = options
   const flights = new Map<string, Promise<Tenant | undefined>>()
   const registry = createStoreReads(store, () => cache.epoch)
   const nearest = l2 === undefined ? registry : createSharedReads({ ...l2, epoch: () => cache.epoch })
@@ -241,10 +243,10 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
 
   /** Nothing is kept: what changed elsewhere must not push out what is used here. */
   function hear(tenants: readonly Tenant[], since: number): void {
-    const news = tenants.filter((tenant) => cache.raise(tenant, since))
-    for (const tenant of news) onChange?.(tenant)
+    const unknown = tenants.filter((tenant) => cache.raise(tenant, since))
+    for (const tenant of unknown) onChange?.(tenant)
     // Who made the change may not have reached Redis. L1 knows already, so nobody waits for it.
-    for (const { id, version } of news) void l2?.shared.tell(id, version)
+    for (const { id, version } of unknown) void l2?.shared.tell(id, version)
   }
 
   function hearChanges({ reset, tenants, incarnation }: RegistryChanges, since: number): void {
@@ -265,7 +267,7 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
     peek,
     preload,
     noteUsed,
-    refresh: (ids: readonly string[]) => askStore(() => store.getByIds(ids), hear),
+    refresh: (ids: readonly string[]) => askStore(() => news.getByIds(ids), hear),
     load,
     async resolve(identifier: string) {
       const held = peek(identifier)
@@ -287,14 +289,14 @@ export function createCachedTenantStore(options: CachedTenantStoreOptions): Cach
         ({ tenants }, since) => learn(tenants, since),
       ),
     count: (status?: TenantStatus) => store.count(status),
-    ...(hasChanges(store) && { changes: (after?: string) => askStore(() => store.changes(after), hearChanges) }),
+    ...(hasChanges(news) && { changes: (after?: string) => askStore(() => news.changes(after), hearChanges) }),
     ...hotTenantsOf(store),
     ping: () => store.ping(),
     close: () => store.close(),
   })
 }
 
-function hasChanges(store: TenantStore): store is TenantStore & Required<Pick<TenantStore, 'changes'>> {
+function hasChanges(store: Pick<TenantStore, 'changes'>): store is Required<Pick<TenantStore, 'changes'>> {
   return store.changes !== undefined
 }
 

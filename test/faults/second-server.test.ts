@@ -120,7 +120,7 @@ describeWith(['postgres15', 'postgres18'], 'a server beside main', ({ postgres15
       `Server "eu": It cannot be opened (${UNAVAILABLE}, ECONNREFUSED), and its tenants are answered 503 until it can: The database of \`adminDatabaseUrl\` cannot be reached.`,
     )
     await expectOnlyMain(app)
-    expect(Object.keys(app.tenancy.getMetrics().pools)).toEqual(['serving', 'admin', 'registry'])
+    expect(Object.keys(app.tenancy.getMetrics().pools)).toEqual(['serving', 'admin', 'registry', 'news'])
     for (const verb of ['register', 'ensure'] as const) {
       await expect(app.tenancy[verb]({ identifier: 'newcomer', server: 'eu' })).rejects.toMatchObject({
         code: UNAVAILABLE,
@@ -141,9 +141,11 @@ describeWith(['postgres15', 'postgres18'], 'a server beside main', ({ postgres15
       'serving',
       'admin',
       'registry',
+      'news',
       'eu.serving',
       'eu.admin',
       'eu.registry',
+      'eu.news',
     ])
     await app.close()
     await expect.poll(euBackends).toBe(0)

@@ -1,5 +1,6 @@
 import type { AdminConnection } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
+import { inTime } from '../../../util/in-time.ts'
 import type { Lease } from './mssql-lease.ts'
 import { lend, type Pool } from './mssql-pool.ts'
 import { createRequest, type RequestTarget } from './mssql-request.ts'
@@ -12,8 +13,15 @@ import { READ_COMMITTED } from './mssql-types.ts'
 
 type Query = AdminConnection['query']
 
-/** The unscoped way in. */
-export function adminConnection(pool: Pool): AdminConnection {
+/**
+ * The unscoped way in.
+ * @param patienceMs after which `query` fails, and its connection is cut. Default: never
+ */
+export function adminConnection(pool: Pool, patienceMs?: number): AdminConnection {
+  const queryIn = (lease: Lease): Query =>
+    patienceMs === undefined
+      ? queryOn(lease)
+      : (text, parameters) => inTime(queryOn(lease)(text, parameters), patienceMs, silent)
   const target = targetOf((work) => onLease(pool, work))
   return Object.freeze({
     client: poolShaped(
@@ -21,11 +29,13 @@ export function adminConnection(pool: Pool): AdminConnection {
       () => heldTransaction(pool),
     ),
     query: <TRow>(text: string, parameters?: readonly unknown[]) =>
-      onLease(pool, (lease) => queryOn(lease)<TRow>(text, parameters)),
+      onLease(pool, (lease) => queryIn(lease)<TRow>(text, parameters)),
     transaction: <T>(work: (query: Query) => Promise<T>) =>
       onLease(pool, (lease) => inTransaction(lease, () => work(queryOn(lease)))),
   })
 }
+
+const silent = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
 
 /** Runs `work` on a connection of its own. */
 export async function onLease<T>(pool: Pool, work: (lease: Lease) => Promise<T>): Promise<T> {

@@ -5,6 +5,7 @@ import { type Scope, TENANT_SETTING } from '../../../contracts/isolation.ts'
 import type { SharedTables } from '../../../contracts/shared-tables.ts'
 import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
+import { later } from '../../../connections/later.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { adminOption, reach } from '../../../util/reach.ts'
@@ -61,6 +62,10 @@ export interface MssqlServerOptions {
 const ADMIN_POOL_SIZE = 5
 /** Connections of the registry, which a cold request waits for: of its own, or migrations would keep it from the registry. */
 const REGISTRY_POOL_SIZE = 3
+/** Connections for news of the registry: one, and others for a moment where it does not answer. */
+const NEWS_POOL_SIZE = 3
+/** Milliseconds after which a statement for news fails, with its connection. */
+const NEWS_PATIENCE_MS = 2000
 /** Where drizzle-orm 0.45 has nothing. */
 const DRIZZLE = 'drizzle-orm@1.0.0-rc.5'
 
@@ -70,6 +75,8 @@ interface Opened {
   readonly admin: AdminConnection
   readonly registryPool: Pool
   readonly registry: AdminConnection
+  readonly newsPool: Pool
+  readonly news: AdminConnection
   readonly mssql: MssqlModule
   readonly drizzle: (options: { client: object }) => unknown
 }
@@ -133,7 +140,11 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
     capabilities,
     textScoped,
     admin,
-    registry: Object.freeze({ dialect: 'mssql', connection: later(() => parts().registry) }),
+    registry: Object.freeze({
+      dialect: 'mssql',
+      connection: later(() => parts().registry),
+      news: later(() => parts().news),
+    }),
     shared:
       options.sharedTables &&
       sharedNamespace(options.sharedTables, {
@@ -224,8 +235,13 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
     },
     stats(): Readonly<Record<string, PoolStats>> {
       if (opened === undefined) return {}
-      const { serving, adminPool, registryPool } = opened
-      return { serving: serving.stats(), admin: adminPool.stats(), registry: registryPool.stats() }
+      const { serving, adminPool, registryPool, newsPool } = opened
+      return {
+        serving: serving.stats(),
+        admin: adminPool.stats(),
+        registry: registryPool.stats(),
+        news: newsPool.stats(),
+      }
     },
     async close() {
       if (opened === undefined) return
@@ -255,6 +271,7 @@ async function load(options: MssqlServerOptions): Promise<Opened> {
   // What a failed statement of a migration did goes with the transaction, also when more of it would follow.
   const adminPool = open(options.adminUrl, ADMIN_POOL_SIZE, ADMIN_POOL_SIZE, true)
   const registryPool = open(options.adminUrl, 0, REGISTRY_POOL_SIZE, true)
+  const newsPool = open(options.adminUrl, 0, NEWS_POOL_SIZE, true)
   return Object.freeze({
     // Savepoints need errors that undo their statement and nothing else.
     serving: open(options.url, options.poolSize, options.poolSize + options.maxOverflow, false),
@@ -262,24 +279,15 @@ async function load(options: MssqlServerOptions): Promise<Opened> {
     admin: adminConnection(adminPool),
     registryPool,
     registry: adminConnection(registryPool),
+    newsPool,
+    news: adminConnection(newsPool, NEWS_PATIENCE_MS),
     mssql,
     drizzle: drizzle as Opened['drizzle'],
   })
 }
 
-/** A connection that is there once the server was opened. */
-function later(connection: () => AdminConnection): AdminConnection {
-  return Object.freeze({
-    get client() {
-      return connection().client
-    },
-    query: <TRow>(text: string, parameters?: readonly unknown[]) => connection().query<TRow>(text, parameters),
-    transaction: <T>(work: (query: Query) => Promise<T>) => connection().transaction(work),
-  })
-}
-
-async function endAll({ serving, adminPool, registryPool }: Opened, patienceMs: number): Promise<void> {
-  await Promise.all([serving, adminPool, registryPool].map((pool) => pool.end(patienceMs)))
+async function endAll({ serving, adminPool, registryPool, newsPool }: Opened, patienceMs: number): Promise<void> {
+  await Promise.all([serving, adminPool, registryPool, newsPool].map((pool) => pool.end(patienceMs)))
 }
 
 /** Two databases would mean: tables are made in one and looked for in the other. */

@@ -1,5 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { AdminConnection } from '../../../contracts/dialect.ts'
+import { tenancyError } from '../../../errors.ts'
+import { inTime } from '../../../util/in-time.ts'
 import type { Lease } from './mysql-lease.ts'
 import { lend, type Pool } from './mysql-pool.ts'
 import { RowStream, type StreamOptions } from './mysql-row-stream.ts'
@@ -9,8 +11,15 @@ import { poolShaped } from './mysql-tenant-pool.ts'
 
 type Query = AdminConnection['query']
 
-/** The unscoped way in. */
-export function adminConnection(pool: Pool): AdminConnection {
+/**
+ * The unscoped way in.
+ * @param patienceMs after which `query` fails, and its connection is cut. Default: never
+ */
+export function adminConnection(pool: Pool, patienceMs?: number): AdminConnection {
+  const queryIn = (lease: Lease): Query =>
+    patienceMs === undefined
+      ? queryOn(lease)
+      : (text, parameters) => inTime(queryOn(lease)(text, parameters), patienceMs, silent)
   return Object.freeze({
     client: poolShaped({
       query: (config, values) =>
@@ -18,10 +27,12 @@ export function adminConnection(pool: Pool): AdminConnection {
       getConnection: async () => heldConnection(await lend(pool)),
     }),
     query: <TRow>(text: string, parameters?: readonly unknown[]) =>
-      onLease(pool, (lease) => queryOn(lease)<TRow>(text, parameters)),
+      onLease(pool, (lease) => queryIn(lease)<TRow>(text, parameters)),
     transaction: <T>(work: (query: Query) => Promise<T>) => inTransaction(pool, work),
   })
 }
+
+const silent = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
 
 /** Runs `work` on a connection of its own. */
 export async function onLease<T>(pool: Pool, work: (lease: Lease) => Promise<T>): Promise<T> {

@@ -3,6 +3,7 @@ import type { Scope } from '../../../contracts/isolation.ts'
 import type { SharedTables } from '../../../contracts/shared-tables.ts'
 import type { StrategyName } from '../../../contracts/tenant.ts'
 import { tenancyError } from '../../../errors.ts'
+import { later } from '../../../connections/later.ts'
 import { createTextScoper } from '../../../sql/scoped-text.ts'
 import { loadPeer } from '../../../util/load-peer.ts'
 import { adminOption, reach } from '../../../util/reach.ts'
@@ -51,11 +52,21 @@ export interface MysqlServerOptions {
 
 /** Connections for DDL. Few: a warm request needs none. */
 const ADMIN_POOL_SIZE = 5
+/** Connections of the registry, which a cold request waits for: of its own, or migrations would keep it from the registry. */
+const REGISTRY_POOL_SIZE = 3
+/** Connections for news of the registry: one, and others for a moment where it does not answer. */
+const NEWS_POOL_SIZE = 3
+/** Milliseconds after which a statement for news fails, with its connection. */
+const NEWS_PATIENCE_MS = 2000
 
 interface Opened {
   readonly serving: Pool
   readonly adminPool: Pool
   readonly admin: AdminConnection
+  readonly registryPool: Pool
+  readonly registry: AdminConnection
+  readonly newsPool: Pool
+  readonly news: AdminConnection
   readonly drizzle: (options: { client: object }) => unknown
 }
 
@@ -79,13 +90,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
       onStatement: options.onStatement,
     })
   }
-  const admin: AdminConnection = Object.freeze({
-    get client() {
-      return parts().admin.client
-    },
-    query: <TRow>(text: string, parameters?: readonly unknown[]) => parts().admin.query<TRow>(text, parameters),
-    transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => parts().admin.transaction(work),
-  })
+  const admin = later(() => parts().admin)
   /** Alone with a namespace. */
   const alone = <T>(scope: Scope, work: (query: AdminConnection['query']) => Promise<T>) =>
     onLease(parts().adminPool, (lease) => {
@@ -103,7 +108,11 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
     capabilities,
     textScoped,
     admin,
-    registry: Object.freeze({ dialect: 'mysql', connection: admin }),
+    registry: Object.freeze({
+      dialect: 'mysql',
+      connection: later(() => parts().registry),
+      news: later(() => parts().news),
+    }),
     shared:
       options.sharedTables &&
       sharedNamespace(options.sharedTables, {
@@ -131,7 +140,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
             `Baseline rule: without a scope the serving account ${account} must reach nothing, but ${breach}.`,
         )
       } catch (error) {
-        if (opened === undefined) await Promise.all([ready.serving.end(0), ready.adminPool.end(0)])
+        if (opened === undefined) await endAll(ready, 0)
         throw error
       }
     },
@@ -178,11 +187,18 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
       await onLease(parts().serving, (lease) => queryOn(lease)('select 1'))
     },
     stats(): Readonly<Record<string, PoolStats>> {
-      return opened === undefined ? {} : { serving: opened.serving.stats(), admin: opened.adminPool.stats() }
+      if (opened === undefined) return {}
+      const { serving, adminPool, registryPool, newsPool } = opened
+      return {
+        serving: serving.stats(),
+        admin: adminPool.stats(),
+        registry: registryPool.stats(),
+        news: newsPool.stats(),
+      }
     },
     async close() {
       if (opened === undefined) return
-      closing ??= Promise.all([opened.serving.end(patienceMs), opened.adminPool.end(patienceMs)])
+      closing ??= endAll(opened, patienceMs)
       await closing
     },
   } satisfies DatabaseServer)
@@ -200,12 +216,22 @@ async function load(options: MysqlServerOptions): Promise<Opened> {
       recycleMs: options.poolRecycle * 1000,
     })
   const adminPool = open(options.adminUrl, ADMIN_POOL_SIZE, ADMIN_POOL_SIZE)
+  const registryPool = open(options.adminUrl, REGISTRY_POOL_SIZE, REGISTRY_POOL_SIZE)
+  const newsPool = open(options.adminUrl, 1, NEWS_POOL_SIZE)
   return Object.freeze({
     serving: open(options.url, options.poolSize, options.poolSize + options.maxOverflow),
     adminPool,
     admin: adminConnection(adminPool),
+    registryPool,
+    registry: adminConnection(registryPool),
+    newsPool,
+    news: adminConnection(newsPool, NEWS_PATIENCE_MS),
     drizzle: drizzle as unknown as Opened['drizzle'],
   })
+}
+
+async function endAll({ serving, adminPool, registryPool, newsPool }: Opened, patienceMs: number): Promise<void> {
+  await Promise.all([serving, adminPool, registryPool, newsPool].map((pool) => pool.end(patienceMs)))
 }
 
 async function accountsOf({ serving, adminPool }: Pick<Opened, 'serving' | 'adminPool'>) {

@@ -33,7 +33,7 @@ import {
   type WireScope,
   wireScope,
 } from './pg-scoped-query.ts'
-import { PATIENCE_MS, registryClient } from './pg-registry-client.ts'
+import { REGISTRY_PATIENCE_MS, registryClient } from './pg-registry-client.ts'
 import type { TenantSession } from './pg-tenant-client.ts'
 import { openTenantDatabases, type TenantDatabases } from './pg-tenant-databases.ts'
 import { withStartupPath } from './pg-startup-path.ts'
@@ -79,12 +79,17 @@ export interface PgServerOptions {
 const ADMIN_POOL_SIZE = 5
 /** Connections of the registry, which a cold request waits for: of its own, or migrations would keep it from the registry. */
 const REGISTRY_POOL_SIZE = 3
+/** Connections for news of the registry: one, and others for a moment where it does not answer. */
+const NEWS_POOL_SIZE = 3
+/** Milliseconds after which a statement for news fails, with its connection. */
+const NEWS_PATIENCE_MS = 2000
 
 interface Opened {
   readonly shared: EndablePool
   readonly admin: EndablePool
   /** Connects to nothing where there is no registry. */
   readonly registry: EndablePool
+  readonly news: EndablePool
   readonly databases: TenantDatabases
   readonly queries: ScopedQueries
   readonly drizzle: (options: { client: object }) => unknown
@@ -146,14 +151,15 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().admin, work),
   })
 
-  const registry: AdminConnection = Object.freeze({
-    get client() {
-      return registryClient(parts().registry.pool)
-    },
-    query: <TRow>(text: string, parameters?: readonly unknown[]) =>
-      queryOn(parts().registry, PATIENCE_MS)<TRow>(text, parameters),
-    transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().registry, work),
-  })
+  const registry = (pool: 'registry' | 'news', patienceMs: number): AdminConnection =>
+    Object.freeze({
+      get client() {
+        return registryClient(parts()[pool].pool, patienceMs)
+      },
+      query: <TRow>(text: string, parameters?: readonly unknown[]) =>
+        queryOn(parts()[pool], patienceMs)<TRow>(text, parameters),
+      transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts()[pool], work),
+    })
 
   const confined = {
     client: (scope: Scope, guard: Guard) => tenantPool(sourceOf(scope), session(scope, guard)),
@@ -169,7 +175,8 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, rights),
     registry: Object.freeze({
       dialect: 'postgres',
-      connection: registry,
+      connection: registry('registry', REGISTRY_PATIENCE_MS),
+      news: registry('news', NEWS_PATIENCE_MS),
       listen: (channelQuery: string) =>
         connectPgChanges(() => parts().admin.pg, { url: options.adminUrl, channelQuery }),
     }),
@@ -246,7 +253,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     parseDdl: createDdlParser(options.shared, options.sharedTables),
 
     async ping() {
-      await queryOn(parts().shared, PATIENCE_MS)('select 1')
+      await queryOn(parts().shared, REGISTRY_PATIENCE_MS)('select 1')
     },
     stats(): Readonly<Record<string, PoolStats>> {
       if (opened === undefined) return {}
@@ -255,6 +262,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
         serving: statsOf(shared.pool),
         admin: statsOf(opened.admin.pool),
         registry: statsOf(opened.registry.pool),
+        news: statsOf(opened.news.pool),
       }
       return options.strategies.includes('database') ? { ...stats, tenants: databases.stats() } : stats
     },
@@ -273,16 +281,19 @@ async function load(options: PgServerOptions): Promise<Opened> {
   const maxLifetimeSeconds = options.poolRecycle
   const open = (connectionString: string, min: number, max: number): EndablePool =>
     openPool(pg, timeoutMs, { connectionString, min, max, maxLifetimeSeconds })
-  return Object.freeze({
-    shared: open(servingUrl(options), options.poolSize, options.poolSize + options.maxOverflow),
-    admin: open(options.adminUrl, 0, ADMIN_POOL_SIZE),
-    registry: openPool(pg, timeoutMs, {
+  const openRegistry = (max: number): EndablePool =>
+    openPool(pg, timeoutMs, {
       connectionString: options.adminUrl,
-      max: REGISTRY_POOL_SIZE,
+      max,
       maxLifetimeSeconds,
       // Drizzle takes its connections from the pool itself, past the timed checkout.
       connectionTimeoutMillis: timeoutMs,
-    }),
+    })
+  return Object.freeze({
+    shared: open(servingUrl(options), options.poolSize, options.poolSize + options.maxOverflow),
+    admin: open(options.adminUrl, 0, ADMIN_POOL_SIZE),
+    registry: openRegistry(REGISTRY_POOL_SIZE),
+    news: openRegistry(NEWS_POOL_SIZE),
     databases: openTenantDatabases(pg, {
       url: options.url,
       adminUrl: options.adminUrl,
@@ -342,10 +353,10 @@ async function takesStartupPath(
 }
 
 function endAll(
-  { shared, admin, registry, databases }: Opened,
+  { shared, admin, registry, news, databases }: Opened,
   patienceMs: number,
 ): Promise<PromiseSettledResult<void>[]> {
-  return Promise.allSettled([shared, admin, registry, databases].map((pool) => pool.end(patienceMs)))
+  return Promise.allSettled([shared, admin, registry, news, databases].map((pool) => pool.end(patienceMs)))
 }
 
 const CURE = 'Run the SQL of `fastify-tenancy roles`, and serve with the role that it makes.'
