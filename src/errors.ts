@@ -32,7 +32,7 @@ const table = {
   ],
   TENANCY_ERR_TENANT_REVOKED: [
     403,
-    'The tenant of this database handle is no longer served. When it is active again, ask for a new handle.',
+    'The tenant of this database handle is no longer served. It works again when the tenant is active again.',
   ],
 
   TENANCY_ERR_TENANT_MISMATCH: [

@@ -31,7 +31,8 @@ Prints the SQL that sets up the two roles. It can be run again. Nothing is conne
 
 Run it as superuser, connected to that database:
 
-  fastify-tenancy roles --database saas --serving app --admin owner | psql -v ON_ERROR_STOP=1 -1 -d saas
+  fastify-tenancy roles --database saas --serving app --admin owner > roles.sql &&
+    psql -v ON_ERROR_STOP=1 -1 -d saas -f roles.sql
 `
 
 const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
