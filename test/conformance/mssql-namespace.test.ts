@@ -8,11 +8,12 @@ import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { open, placedScope } from '../support/database.ts'
 import { asSuper, describeMssql, type MssqlDatabase, mssqlDatabase, mssqlServer } from '../support/mssql.ts'
 
+let made = 0
 const migration = (name: string, ...statements: string[]): Migration => ({
   name,
   file: `drizzle/${name}.sql`,
   hash: `hash of ${name}`,
-  createdAt: 1,
+  createdAt: ++made,
   statements,
 })
 const init = migration(

@@ -158,7 +158,8 @@ describe('provisioning', () => {
     const files = await start()
     const scope = await newTenant(files, 'database', statements)
     await rawClient(files, scope).execute(insert(1, 'kept'))
-    const later = { ...migrationOf(['CREATE TABLE `more` (`id` integer)', 'CREATE nonsense']), hash: 'later' }
+    const wrong = ['CREATE TABLE `more` (`id` integer)', 'CREATE nonsense']
+    const later = { ...migrationOf(wrong), name: 'later', hash: 'later' }
     const failing = migrateNamespace({
       server: files.server,
       scope,

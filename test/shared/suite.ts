@@ -317,8 +317,13 @@ export function migrateShared(
   })
 }
 
+/** When each migration was made, by which a ledger knows it too. */
+const times = new Map<string, number>()
+
 function migrationOf(name: string, statements: readonly string[]): Migration {
-  return { name, file: `drizzle/${name}.sql`, hash: `hash of ${name}`, createdAt: 1, statements }
+  const createdAt = times.get(name) ?? times.size + 1
+  times.set(name, createdAt)
+  return { name, file: `drizzle/${name}.sql`, hash: `hash of ${name}`, createdAt, statements }
 }
 
 export { sharedTables }

@@ -11,10 +11,12 @@ import { open, placedScope, sharedSchemas, testServer } from './database.ts'
 export const ITEMS =
   'create table items (tenant_id uuid not null, id int not null, owner text, primary key (tenant_id, id))'
 
-/** A migration of these statements, under a name of its own. */
+let made = 0
+
+/** A migration of these statements, under a name and with a time of its own: a ledger knows it by either. */
 export function migrationOf(...statements: readonly string[]): Migration {
   const name = randomUUID()
-  return { name, file: `${name}.sql`, hash: name, createdAt: 1, statements }
+  return { name, file: `${name}.sql`, hash: name, createdAt: ++made, statements }
 }
 
 /** A shared schema of its own, with two tenants. */
