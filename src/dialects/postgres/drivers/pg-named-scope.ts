@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { quoteIdentifier, quoteLiteral } from '../quote.ts'
+import { quoteIdentifier } from '../quote.ts'
 import type { ScopeSql } from '../scope-sql.ts'
 import type { PgClient, PgModule } from './pg-types.ts'
 import { parseMessage, wireMessages } from './pg-wire.ts'
@@ -69,5 +69,10 @@ export class ScopeNames {
 
 /** The same statement by SQL: the name as the server has it, whatever stands in the messages. */
 function asSql(name: string, values: readonly string[]) {
-  return { name: '', text: `execute ${quoteIdentifier(name)}(${values.map(quoteLiteral).join(',')})`, values: [] }
+  return { name: '', text: `execute ${quoteIdentifier(name)}(${values.map(asHex).join(',')})`, values: [] }
+}
+
+/** EXECUTE takes no parameters. In digits alone no byte is a quote or a backslash, whatever `client_encoding` a session was left with. */
+function asHex(value: string): string {
+  return `pg_catalog.convert_from(pg_catalog.decode('${Buffer.from(value).toString('hex')}','hex'),'UTF8')`
 }
