@@ -11,13 +11,15 @@ export const TENANT_TOKEN = '__tenant__'
 /** The same for tables that all tenants use, where a database has no schema for them. */
 export const SHARED_TOKEN = '__shared__'
 
-/** Writes a statement for one tenant: every `"__tenant__"."name"` becomes the tenant's own name. */
-export type TextScoper = (text: string, naming: Naming) => string
+/** Writes the statements of one tenant: every `"__tenant__"."name"` becomes the tenant's own name. */
+export type TextScoper = (naming: Naming) => (text: string) => string
 
 /** A statement cut at its tenant names: text, name, text, name, … text. */
 interface Template {
   readonly texts: readonly string[]
   readonly names: readonly string[]
+  /** The names in quotes. */
+  readonly quoted: readonly string[]
 }
 
 /** Statements remembered; an application has few, and texts with values in them must not fill the memory. */
@@ -40,21 +42,32 @@ export function createTextScoper(profile: SqlProfile): TextScoper {
     return template
   }
 
-  return function scopeText(text, naming) {
-    if (!text.includes(TENANT_TOKEN)) return text
-    const { texts, names } = templateOf(text)
-    let scoped = texts[0] as string
-    for (let i = 0; i < names.length; i++) {
-      scoped += tenantName(names[i] as string, naming, profile) + (texts[i + 1] as string)
+  return (naming) => {
+    // Most tenants have no prefix: what stands before a name is the same for all of theirs.
+    const before = naming.prefix === '' ? qualifierText(naming, profile) : undefined
+    return function scopeText(text) {
+      if (!text.includes(TENANT_TOKEN)) return text
+      const { texts, names, quoted } = templateOf(text)
+      let scoped = texts[0] as string
+      for (let i = 0; i < names.length; i++) {
+        const name =
+          before === undefined ? tenantName(names[i] as string, naming, profile) : before + (quoted[i] as string)
+        scoped += name + (texts[i + 1] as string)
+      }
+      return scoped
     }
-    return scoped
   }
 }
 
 /** The full name of one tenant's object, quoted. */
-export function tenantName(name: string, { qualifier, prefix }: Naming, profile: SqlProfile): string {
+export function tenantName(name: string, naming: Naming, profile: SqlProfile): string {
+  const { prefix } = naming
   const own = profile.quoteName(prefix === '' ? name : prefixedName(prefix, name, profile.maxNameBytes))
-  return qualifier.length === 0 ? own : `${qualifier.map((part) => profile.quoteName(part)).join('.')}.${own}`
+  return qualifierText(naming, profile) + own
+}
+
+function qualifierText({ qualifier }: Naming, profile: SqlProfile): string {
+  return qualifier.map((part) => `${profile.quoteName(part)}.`).join('')
 }
 
 function parse(text: string, profile: SqlProfile): Template {
@@ -70,5 +83,5 @@ function parse(text: string, profile: SqlProfile): Template {
     from = target.end
   }
   texts.push(text.slice(from))
-  return { texts, names }
+  return { texts, names, quoted: names.map((name) => profile.quoteName(name)) }
 }

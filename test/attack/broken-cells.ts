@@ -57,7 +57,7 @@ export const mysqlTextOfTheFirst: OpenBrokenCell = (url) => {
     clientOf: (scope) =>
       mysqlTenantPool(pool, {
         guard: open,
-        scopeText: (text) => scopeText(text, mysqlLayoutOf(scope, database).naming),
+        scopeText: scopeText(mysqlLayoutOf(scope, database).naming),
         onStatement: undefined,
       }),
     close: () => pool.end(0),
@@ -77,7 +77,7 @@ function textOfTheFirst(url: string, options: LayoutOptions): BrokenCell {
   return {
     clientOf(scope) {
       const { naming } = pgLayoutOf(scope, options)
-      return pgClient(pool, scope, { options, scopeText: (text) => scopeText(text, naming) })
+      return pgClient(pool, scope, { options, scopeText: scopeText(naming) })
     },
     close: () => pool.end(0),
   }
@@ -237,8 +237,8 @@ function firstWritten(scope: Scope, written: Map<string, string>): SyncSession['
 
 function firstWins(scopeText: TextScoper): TextScoper {
   const written = new Map<string, string>()
-  return (text, naming) => {
-    const known = written.get(text) ?? scopeText(text, naming)
+  return (naming) => (text) => {
+    const known = written.get(text) ?? scopeText(naming)(text)
     written.set(text, known)
     return known
   }

@@ -31,7 +31,7 @@ const textOfTheFirst: OpenBrokenCell = (url) => {
       tenantPool(pool, {
         guard: open,
         scopeText(text) {
-          const known = written.get(text) ?? scopeText(text, layoutOf(scope, sharedSchemas).naming)
+          const known = written.get(text) ?? scopeText(layoutOf(scope, sharedSchemas).naming)(text)
           written.set(text, known)
           return known
         },

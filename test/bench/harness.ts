@@ -57,7 +57,8 @@ const QUICK_MS = 42_000
 const FULL_MS = 150_000
 /** Even when the start was slow, so many milliseconds are measured. */
 const LEAST_MEASURING_MS = 9_000
-const WARM_UP_RUNS = 3
+/** Of the time that is left: node compiles what runs often while it runs, and that is not what is measured. */
+const WARM_UP_SHARE = 0.2
 
 /** Reads `--json` and `--quick`. Anything else ends the process with status 2. */
 export function settings(): Settings {
@@ -91,7 +92,9 @@ export async function measure(
   clock: () => number = () => performance.now(),
 ): Promise<Times> {
   const times = new Map(variants.map(({ name }) => [name, [] as (number | undefined)[]]))
-  for (let i = 0; i < WARM_UP_RUNS; i++) for (const variant of variants) await variant.run(operations)
+  const warm = performance.now() + (deadline - performance.now()) * WARM_UP_SHARE
+  do for (const variant of variants) await variant.run(operations)
+  while (performance.now() < warm)
   for (let round = 0; round === 0 || performance.now() < deadline; round++) {
     const taking = rotated(
       variants.filter(({ every = 1 }) => round % every === 0),

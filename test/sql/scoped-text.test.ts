@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { prefixedName } from '../../src/sql/naming.ts'
 import { quotedNames } from '../../src/sql/quoted-names.ts'
+import type { Naming } from '../../src/sql/naming.ts'
 import { createTextScoper } from '../../src/sql/scoped-text.ts'
 import { mssqlProfile, mysqlProfile, postgresProfile, sqliteProfile } from './profiles.ts'
 
@@ -62,7 +63,8 @@ describe('quotedNames', () => {
 })
 
 describe('createTextScoper', () => {
-  const scope = createTextScoper(postgresProfile)
+  const scoper = createTextScoper(postgresProfile)
+  const scope = (text: string, naming: Naming) => scoper(naming)(text)
 
   it('writes the names of a tenant, wherever they stand', () => {
     const text =

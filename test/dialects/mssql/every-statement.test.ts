@@ -54,7 +54,7 @@ describe('every statement of a tenant of SQL Server', () => {
     const scope: Scope = { tenantId: ids[who], server: 'main', namespace: namespaces[who], strategy, settings }
     const { naming } = layoutOf(scope, shared)
     const tenant: SessionTenant | undefined = strategy === 'rls' ? { value: ids[who], type: 'nvarchar' } : undefined
-    return { guard: open, scopeText: (text) => scopeText(text, naming), tenant, onStatement: undefined }
+    return { guard: open, scopeText: scopeText(naming), tenant, onStatement: undefined }
   }
   const written = (session: TenantSession, text: string): MssqlStatement =>
     admit(session, { text, parameters: [] }).statement

@@ -27,7 +27,7 @@ describe('the names of a tenant', () => {
   it.each(Object.entries(expected))('in statements, under %s', (strategy, name) => {
     const { naming } = layoutOf(scope(strategy as StrategyName), shared)
     expect(
-      text('select [__tenant__].[orders].[id] from "__tenant__"."orders" where [x] = N\'[__tenant__].[y]\'', naming),
+      text(naming)('select [__tenant__].[orders].[id] from "__tenant__"."orders" where [x] = N\'[__tenant__].[y]\''),
     ).toBe(`select ${name}.[id] from ${name} where [x] = N'[__tenant__].[y]'`)
   })
 

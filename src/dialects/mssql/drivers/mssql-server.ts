@@ -104,7 +104,7 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
       : undefined
     return Object.freeze({
       guard,
-      scopeText: (text: string) => scopeText(text, naming),
+      scopeText: scopeText(naming),
       tenant,
       onStatement: options.onStatement,
     })

@@ -86,7 +86,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
     const { naming } = layoutOf(scope, shared)
     return Object.freeze({
       guard,
-      scopeText: (text: string) => scopeText(text, naming),
+      scopeText: scopeText(naming),
       onStatement: options.onStatement,
     })
   }

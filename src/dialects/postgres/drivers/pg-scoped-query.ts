@@ -1,8 +1,8 @@
 import { tenancyError } from '../../../errors.ts'
 import type { ScopeSql } from '../scope-sql.ts'
 import type { NamedScope, ScopeNames } from './pg-named-scope.ts'
-import type { PgClient, PgConnection, PgModule, PgQuery, PgQueryConfig } from './pg-types.ts'
-import { wireMessages } from './pg-wire.ts'
+import type { PgClient, PgConnection, PgModule, PgOutlet, PgQuery, PgQueryConfig } from './pg-types.ts'
+import { recorded, wireMessages } from './pg-wire.ts'
 
 /** What goes ahead of a statement, in its flush. If it fails, PostgreSQL skips the statement. */
 export interface Lead {
@@ -66,7 +66,9 @@ export interface ScopedQueries {
 }
 
 /** Builds {@link ScopedQueries} on the loaded `pg`. */
-export function scopedQueries({ Query }: PgModule): ScopedQueries {
+export function scopedQueries(pg: PgModule): ScopedQueries {
+  const { Query, Result } = pg
+
   class ScopedQuery extends Query {
     readonly #config: PgQueryConfig
     readonly #client: PgClient
@@ -78,7 +80,13 @@ export function scopedQueries({ Query }: PgModule): ScopedQueries {
     #settled = false
 
     constructor(config: PgQueryConfig, client: PgClient, lead: Lead) {
-      super(config)
+      // Given a config, Query copies it property by property, which takes longer than all of this.
+      super(config.text)
+      this.values = config.values
+      this.types = config.types
+      this.binary = config.binary
+      this._rowMode = config.rowMode
+      this._results = this._result = new Result(config.rowMode, config.types)
       this.#config = config
       this.#client = client
       this.#lead = lead
@@ -93,13 +101,12 @@ export function scopedQueries({ Query }: PgModule): ScopedQueries {
       return misplaced(this.#client, this.#lead) ?? super.submit(connection)
     }
 
-    override prepare(connection: PgConnection): void {
+    override prepare(connection: PgOutlet): void {
       let bytes = this.#lead.named?.ahead(this.#client)
       if (bytes === undefined) bytes = bytesAhead(this.#client, this.#lead)
       else this.#named = this.#lead.named
       this.#leading = bytes !== undefined
-      if (bytes !== undefined) connection._send(bytes)
-      super.prepare(connection)
+      connection._send(recorded(pg, (outlet) => super.prepare(outlet), bytes))
     }
 
     override handleRowDescription(message: unknown): void {

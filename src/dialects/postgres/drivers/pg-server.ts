@@ -116,7 +116,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     return Object.freeze({
       queries,
       scope: silentScopeOf(scope, options, begins) ?? sentScope(scope, layout),
-      scopeText: (text: string) => scopeText(text, layout.naming),
+      scopeText: scopeText(layout.naming),
       guard,
       pooled: options.pooled,
       sharesTables: scope.strategy === 'rls',

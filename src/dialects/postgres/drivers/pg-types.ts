@@ -19,17 +19,34 @@ export interface PgQueryConfig {
   readonly binary?: boolean | undefined
 }
 
-/** The wire: buffers of one flush are corked by pg itself. */
-export interface PgConnection {
+/** What takes messages. */
+export interface PgOutlet {
   _send(bytes: Uint8Array): void
+}
+
+/** How pg writes the messages of a statement. */
+export interface PgMessages {
+  parse(this: PgOutlet, query: { text: string; name: string }): void
+  bind(this: PgOutlet, config: { statement?: string; values: readonly string[] }): void
+  execute(this: PgOutlet, config: object): void
+}
+
+/** The wire: buffers of one flush are corked by pg itself. */
+export interface PgConnection extends PgOutlet {
   readonly stream: { cork?(): void; uncork?(): void }
 }
 
 /** pg's `Query`: a Submittable whose handlers the client calls as messages arrive. */
 export interface PgQuery {
+  values?: readonly unknown[] | undefined
+  types?: unknown
+  binary?: boolean | undefined
+  _rowMode?: unknown
+  _result: object
+  _results: object
   callback?: (error: Error | null, result?: PgResult) => void
   submit(connection: PgConnection): Error | null
-  prepare(connection: PgConnection): void
+  prepare(outlet: PgOutlet): void
   requiresPreparation(): boolean
   handleDataRow(message: unknown): void
   handleRowDescription(message: unknown): void
@@ -112,12 +129,7 @@ export interface PgPoolOptions {
 export interface PgModule {
   readonly Pool: { new (options: PgPoolOptions): PgPool; readonly prototype: object }
   readonly Client: new (options: object) => object
-  readonly Query: new (config: PgQueryConfig) => PgQuery
-  readonly Connection: {
-    readonly prototype: {
-      parse(this: { _send(bytes: Uint8Array): void }, query: { text: string; name: string }): void
-      bind(this: { _send(bytes: Uint8Array): void }, config: { statement?: string; values: readonly string[] }): void
-      execute(this: { _send(bytes: Uint8Array): void }, config: object): void
-    }
-  }
+  readonly Query: new (text: string) => PgQuery
+  readonly Result: new (rowMode: unknown, types: unknown) => object
+  readonly Connection: { readonly prototype: PgMessages }
 }

@@ -1,4 +1,4 @@
-import type { PgModule } from './pg-types.ts'
+import type { PgMessages, PgModule, PgOutlet } from './pg-types.ts'
 
 /** What {@link wireMessages} takes. */
 export interface WireStatement {
@@ -10,21 +10,31 @@ export interface WireStatement {
 }
 
 /** Parse, Bind and Execute as pg would send them, without Sync. */
-export function wireMessages({ Connection }: PgModule, { name, text, values }: WireStatement): Uint8Array {
-  return recorded((recorder) => {
-    if (text !== undefined) Connection.prototype.parse.call(recorder, { text, name })
-    Connection.prototype.bind.call(recorder, { statement: name, values })
-    Connection.prototype.execute.call(recorder, {})
+export function wireMessages(pg: PgModule, { name, text, values }: WireStatement): Uint8Array {
+  return recorded(pg, (outlet) => {
+    if (text !== undefined) outlet.parse({ text, name })
+    outlet.bind({ statement: name, values })
+    outlet.execute({})
   })
 }
 
 /** Parse alone. */
-export function parseMessage({ Connection }: PgModule, name: string, text: string): Uint8Array {
-  return recorded((recorder) => Connection.prototype.parse.call(recorder, { text, name }))
+export function parseMessage(pg: PgModule, name: string, text: string): Uint8Array {
+  return recorded(pg, (outlet) => outlet.parse({ text, name }))
 }
 
-function recorded(send: (recorder: { _send(bytes: Uint8Array): void }) => void): Uint8Array {
-  const chunks: Uint8Array[] = []
-  send({ _send: (bytes) => void chunks.push(Uint8Array.from(bytes)) })
+/**
+ * All that `send` sends, in one piece: messages that are written one by one cost a statement more than what they are made of.
+ * `ahead` goes first.
+ */
+export function recorded(
+  { Connection }: PgModule,
+  send: (outlet: PgMessages & PgOutlet) => void,
+  ahead?: Uint8Array,
+): Uint8Array {
+  const chunks = ahead === undefined ? [] : [ahead]
+  const outlet = Object.create(Connection.prototype) as PgMessages & { _send: PgOutlet['_send'] }
+  outlet._send = (bytes) => void chunks.push(bytes)
+  send(outlet)
   return Buffer.concat(chunks)
 }

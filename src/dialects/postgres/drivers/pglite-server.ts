@@ -70,7 +70,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     return Object.freeze({
       tenantId: scope.tenantId,
       scope: scopeSql(scope, layout),
-      scopeText: (text: string) => scopeText(text, layout.naming),
+      scopeText: scopeText(layout.naming),
       guard,
       onStatement: options.onStatement,
     })
