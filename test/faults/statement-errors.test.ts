@@ -97,6 +97,23 @@ describeWith(['postgres18'], 'a statement that fails', ({ postgres18 }) => {
     }
   })
 
+  it('whatever a value throws when it is to be sent, nothing was sent, and the connection serves the next', async () => {
+    const app = await shop(database, { databasePoolSize: 1 })
+    const unknownName = Object.assign(new Error('no such name'), { code: '26000' })
+    for (const thrown of [new Error('no'), unknownName, 'no', undefined]) {
+      const toPostgres = () => {
+        throw thrown
+      }
+      const insert = (on = db()) => on.execute(sql`insert into items (name) values (${sql.param({ toPostgres })})`)
+      const failed = expect.objectContaining({ message: expect.stringMatching(/\bno\b|undefined/) })
+      for (const run of [() => insert(), () => db().transaction((inner) => insert(inner as never))]) {
+        await expect(app.tenancy.run('acme', run), String(thrown)).rejects.toMatchObject({ cause: failed })
+        expect(await namesIn(app), `after ${String(thrown)}`).toEqual([])
+      }
+    }
+    await allIdle(app)
+  })
+
   it('[W18] next to an HTTP error of the handler leaves that error alone', async () => {
     const notFound = () => Object.assign(new Error('no such order'), { statusCode: 404 })
     const app = await shop(database, { databasePoolSize: 1 }, (made) => {

@@ -97,16 +97,23 @@ export function scopedQueries(pg: PgModule): ScopedQueries {
       return true
     }
 
+    /** Never throws: pg would take the connection for busy ever after, or not be there to catch it. Nothing was sent then. */
     override submit(connection: PgConnection): Error | null {
-      return misplaced(this.#client, this.#lead) ?? super.submit(connection)
+      try {
+        return misplaced(this.#client, this.#lead) ?? super.submit(connection)
+      } catch (error) {
+        return asError(error)
+      }
     }
 
     override prepare(connection: PgOutlet): void {
       let bytes = this.#lead.named?.ahead(this.#client)
       if (bytes === undefined) bytes = bytesAhead(this.#client, this.#lead)
       else this.#named = this.#lead.named
+      // A value that cannot be sent is told to `handleError` in here: nothing leads yet, so it is no answer to the scope.
+      const messages = recorded(pg, (outlet) => super.prepare(outlet), bytes)
       this.#leading = bytes !== undefined
-      connection._send(recorded(pg, (outlet) => super.prepare(outlet), bytes))
+      connection._send(messages)
     }
 
     override handleRowDescription(message: unknown): void {
@@ -124,9 +131,10 @@ export function scopedQueries(pg: PgModule): ScopedQueries {
       } else super.handleCommandComplete(message, connection)
     }
 
-    override handleError(error: Error, connection: PgConnection): void {
+    override handleError(thrown: unknown, connection: PgConnection): void {
       if (this.#settled) return
       this.#settled = true
+      const error = asError(thrown)
       if (this.#leading && this.#named?.failed(this.#client, error) === true) this.#repeat()
       else super.handleError(error, connection)
     }
@@ -146,6 +154,12 @@ export function scopedQueries(pg: PgModule): ScopedQueries {
   }
 
   return { query: (config, client, lead) => new ScopedQuery(config, client, lead) }
+}
+
+/** What the `toPostgres` or `toJSON` of a value threw may be anything; falsy, pg would take it for success. */
+function asError(thrown: unknown): Error {
+  if (typeof thrown === 'object' && thrown !== null) return thrown as Error
+  return new TypeError(`A value cannot be sent: ${String(thrown)}`, { cause: thrown })
 }
 
 /** What to send ahead now. Nothing in a failed transaction: it would fail too, and PostgreSQL skip the ROLLBACK behind it. */
