@@ -8,6 +8,9 @@ import { parseArgs } from 'node:util'
  * A baseline that runs a second time under another name shows how much of a ratio is noise.
  */
 
+/** Milliseconds from any moment. */
+export type Clock = () => number | Promise<number>
+
 /** One way of doing the same work. */
 export interface Variant {
   readonly name: string
@@ -15,6 +18,8 @@ export interface Variant {
   run(operations: number): Promise<void>
   /** Takes part in every n-th round only: for slow variants that have no bar. Default 1. */
   readonly every?: number
+  /** Milliseconds, in place of the clock of the run. */
+  readonly clock?: Clock
 }
 
 /** Milliseconds per operation, round by round; undefined where the variant took no part. */
@@ -84,12 +89,12 @@ export function cpuClock(): number {
   return (user + system) / 1000
 }
 
-/** Runs the variants in interleaved rounds until `deadline`. `clock` gives milliseconds. */
+/** Runs the variants in interleaved rounds until `deadline`. */
 export async function measure(
   variants: readonly Variant[],
   operations: number,
   deadline: number,
-  clock: () => number = () => performance.now(),
+  common: Clock = () => performance.now(),
 ): Promise<Times> {
   const times = new Map(variants.map(({ name }) => [name, [] as (number | undefined)[]]))
   const warm = performance.now() + (deadline - performance.now()) * WARM_UP_SHARE
@@ -101,10 +106,10 @@ export async function measure(
       round,
     )
     const spent = new Map<string, number>()
-    for (const { name, run } of [...taking, ...taking.toReversed()]) {
-      const start = clock()
+    for (const { name, run, clock = common } of [...taking, ...taking.toReversed()]) {
+      const start = await clock()
       await run(operations)
-      spent.set(name, (spent.get(name) ?? 0) + clock() - start)
+      spent.set(name, (spent.get(name) ?? 0) + (await clock()) - start)
     }
     for (const [name, list] of times) {
       const total = spent.get(name)
