@@ -46,6 +46,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await stop()
     if (servers.waived.length > 0)
       console.log(`\nWAIVED: ${servers.waived.join(', ')} (suites that need them were skipped)`)
+    if (!process.env['TENANCY_TEST_MSSQL_URL'])
+      console.log('\nNOT RUN: the suites of SQL Server, because TENANCY_TEST_MSSQL_URL is not set')
   }
 }
 
