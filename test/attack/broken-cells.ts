@@ -179,6 +179,7 @@ function fileOfTheFirst<F extends DatabaseFile>(
         ...sqliteSession(scope),
         lease: () => files.lease(theirs),
         leaseNow: () => files.leaseNow(theirs),
+        fileNow: () => files.fileNow(theirs),
       })
     },
     close: () => files.close(0),
@@ -189,7 +190,7 @@ function sqliteText<F extends DatabaseFile>(file: F, client: (session: FileSessi
   const written = new Map<string, string>()
   const lease = () => ({ file, release() {} })
   return {
-    clientOf: (scope) => client({ ...sqliteSession(scope, written), lease, leaseNow: lease }),
+    clientOf: (scope) => client({ ...sqliteSession(scope, written), lease, leaseNow: lease, fileNow: () => file }),
     close: () => file.close(),
   }
 }
@@ -221,7 +222,10 @@ function pgClient(
   })
 }
 
-function sqliteSession(scope: Scope, written = new Map<string, string>()): Omit<SyncSession, 'lease' | 'leaseNow'> {
+function sqliteSession(
+  scope: Scope,
+  written = new Map<string, string>(),
+): Omit<SyncSession, 'lease' | 'leaseNow' | 'fileNow'> {
   const { namespace } = scope
   return { namespace, prepare: firstWritten(scope, written), guard: open, onStatement: undefined }
 }

@@ -95,16 +95,18 @@ export function createSqliteServer<F extends DatabaseFile>(
   const main = () => parts().main
   const session = (scope: Scope, guard: Guard): FileSession<F> => {
     const { own, naming } = layoutOf(scope)
+    const namings = { tenant: naming, ...shared }
     parts()
     return Object.freeze({
       namespace: scope.namespace,
       lease: () => (own ? parts().own.lease(scope) : parts().mainLease),
       leaseNow: () => (own ? parts().own.leaseNow(scope) : parts().mainLease),
+      fileNow: () => (own ? parts().own.fileNow(scope) : parts().main),
       prepare(text: string) {
         const { kind, refusal, sharedRefusal, template } = readStatement(text)
         const reason = refusal ?? (own ? undefined : sharedRefusal)
         if (reason !== undefined) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [reason])
-        return { kind, text: render(template, own ? { tenant: naming } : { tenant: naming, ...shared }) }
+        return { kind, text: own ? template.bare : render(template, namings) }
       },
       guard,
       onStatement: options.onStatement,

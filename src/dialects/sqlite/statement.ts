@@ -3,7 +3,7 @@ import { type Lexeme, lexemesOf } from '../../sql/ddl/lexemes.ts'
 import { LEDGER } from './ledger.ts'
 import { sqliteProfile } from './profile.ts'
 import { contentOf, leftBehind, misread, outReach } from './reach.ts'
-import { type Template, templateOf } from './template.ts'
+import { type Template, templateOf, untouched } from './template.ts'
 
 /** A statement of a tenant, read once. */
 export interface ReadStatement {
@@ -75,7 +75,7 @@ export function readStatement(text: string, sharedPrefix?: string): ReadStatemen
 }
 
 function refused(text: string, refusal: string | undefined): ReadStatement {
-  return Object.freeze({ kind: 'write', refusal, sharedRefusal: undefined, template: { texts: [text], names: [] } })
+  return Object.freeze({ kind: 'write', refusal, sharedRefusal: undefined, template: untouched(text) })
 }
 
 function kindOf(lexemes: readonly Lexeme[]): 'read' | 'write' {

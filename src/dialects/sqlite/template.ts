@@ -14,6 +14,8 @@ type Role = 'table' | 'plain' | 'column'
 interface TemplateName {
   readonly token: typeof TENANT_TOKEN | typeof SHARED_TOKEN
   readonly name: string
+  /** The name in quotes. */
+  readonly alias: string
   readonly role: Role
 }
 
@@ -28,7 +30,11 @@ export interface Namings {
 export interface Template {
   readonly texts: readonly string[]
   readonly names: readonly TemplateName[]
+  /** As it is written for whoever has a file to itself: the same for all of them. */
+  readonly bare: string
 }
+
+const BARE: Namings = { tenant: { qualifier: [], prefix: '' } }
 
 /** What may stand after the name of a table; any other word there is its alias. */
 const FOLLOWERS = new Set(
@@ -42,24 +48,30 @@ const FOLLOWERS = new Set(
  * leaves the schema out of the select list of joins: `"orders"."id"` and `"__tenant__"."orders"."id"` then mean the same.
  */
 export function templateOf(text: string, lexemes: readonly Lexeme[]): Template {
-  if (!text.includes(TENANT_TOKEN) && !text.includes(SHARED_TOKEN)) return { texts: [text], names: [] }
+  if (!text.includes(TENANT_TOKEN) && !text.includes(SHARED_TOKEN)) return untouched(text)
   const places = lexemes.flatMap((_, at) => placeAt(lexemes, at) ?? [])
   const returned = returnedTable(lexemes, places)
   const texts: string[] = []
   const names: TemplateName[] = []
   let from = 0
-  for (const { start, end, token, name, role, at } of places) {
+  for (const { start, end, token, name, alias, role, at } of places) {
     texts.push(text.slice(from, start))
     // RETURNING knows the table by its own name only.
-    names.push({ token, name, role: role === 'column' && name === returned?.name && at > returned.at ? 'plain' : role })
+    const renamed = role === 'column' && name === returned?.name && at > returned.at
+    names.push({ token, name, alias, role: renamed ? 'plain' : role })
     from = end
   }
   texts.push(text.slice(from))
-  return { texts, names }
+  return { texts, names, bare: render({ texts, names }, BARE) }
+}
+
+/** Of a statement in which no names are to be written. */
+export function untouched(text: string): Template {
+  return { texts: [text], names: [], bare: text }
 }
 
 /** Writes a statement for one tenant. */
-export function render({ texts, names }: Template, namings: Namings): string {
+export function render({ texts, names }: Omit<Template, 'bare'>, namings: Namings): string {
   let written = texts[0] as string
   for (let i = 0; i < names.length; i++) {
     written += writtenName(names[i] as TemplateName, namings) + (texts[i + 1] as string)
@@ -67,8 +79,7 @@ export function render({ texts, names }: Template, namings: Namings): string {
   return written
 }
 
-function writtenName({ token, name, role }: TemplateName, { tenant, shared }: Namings): string {
-  const alias = sqliteProfile.quoteName(name)
+function writtenName({ token, name, alias, role }: TemplateName, { tenant, shared }: Namings): string {
   const naming = token === TENANT_TOKEN ? tenant : shared?.(name)
   // What is nobody's stays as it is, and fails.
   if (naming === undefined) return `${sqliteProfile.quoteName(token)}.${alias}`
@@ -90,7 +101,9 @@ function placeAt(lexemes: readonly Lexeme[], at: number): Place | undefined {
   if (token.name !== TENANT_TOKEN && token.name !== SHARED_TOKEN) return undefined
   if (target?.quoted !== true || target.name === undefined) return undefined
   const role = roleOf(lexemes[at - 1], lexemes[at + 3])
-  return { at, role, token: token.name, name: target.name, depth: token.depth, start: token.start, end: target.end }
+  const { name } = target
+  const alias = sqliteProfile.quoteName(name)
+  return { at, role, token: token.name, name, alias, depth: token.depth, start: token.start, end: target.end }
 }
 
 function roleOf(before: Lexeme | undefined, after: Lexeme | undefined): Role {

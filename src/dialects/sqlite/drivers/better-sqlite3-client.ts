@@ -120,9 +120,10 @@ class TenantStatement implements SyncStatement {
     // At each use: it may have been prepared elsewhere.
     session.guard()
     assertPlain(parameters)
-    return leased(session, (file) =>
-      carriedOut(session, { file, kind }, (database) => work(this.#compiledFor(database))),
-    )
+    // No lease: nobody else comes in before the call returns.
+    const file = session.fileNow()
+    if (file === undefined) throw tenancyError('TENANCY_ERR_POOL_TIMEOUT', [0])
+    return carriedOut(session, { file, kind }, (database) => work(this.#compiledFor(database)))
   }
 
   #compiledFor(database: BetterDatabase): BetterStatement {

@@ -31,6 +31,7 @@ export function adminConnection<F extends DatabaseFile>(
   const session: FileSession<F> = Object.freeze({
     lease,
     leaseNow: lease,
+    fileNow: main,
     prepare: (text: string) => ({ kind: kindOf(text), text: shared.write(text) }),
     guard() {},
     door: shared.door,

@@ -14,6 +14,8 @@ export interface FileSession<F extends DatabaseFile = DatabaseFile> {
   lease(): Lease<F> | Promise<Lease<F>>
   /** The same for who cannot wait: undefined when there is no room. */
   leaseNow(): Lease<F> | undefined
+  /** The file itself, for one call that gives way to nobody. Undefined when there is no room. */
+  fileNow(): F | undefined
   /** Reads a statement and writes the tenant's names into it. @throws TENANCY_ERR_STATEMENT_REFUSED */
   prepare(text: string): { readonly kind: ReadStatement['kind']; readonly text: string }
   readonly guard: Guard

@@ -18,6 +18,8 @@ export interface TenantFiles<F extends DatabaseFile = DatabaseFile> {
   lease(scope: Scope): Lease<F> | Promise<Lease<F>>
   /** The same for who cannot wait: undefined when all open files are in use. @throws TENANCY_ERR_CLOSED */
   leaseNow(scope: Scope): Lease<F> | undefined
+  /** The file as it is now: others may close it as soon as the caller gives way. Undefined and throws as `leaseNow`. */
+  fileNow(scope: Scope): F | undefined
   /** Closes the tenant's file, now or when it is no longer in use. */
   forget(scope: Scope): void
   stats(): PoolStats
@@ -69,8 +71,6 @@ export function createTenantFiles<F extends DatabaseFile>({
   }
   const use = (namespace: string, entry: Entry<F>): Lease<F> => {
     entry.users++
-    entries.delete(namespace)
-    entries.set(namespace, entry)
     let released = false
     return {
       file: entry.file,
@@ -85,7 +85,7 @@ export function createTenantFiles<F extends DatabaseFile>({
     }
   }
 
-  const at = (scope: Scope): Lease<F> | undefined => {
+  const at = (scope: Scope): Entry<F> | undefined => {
     const { namespace, tenantId } = scope
     if (closed) throw tenancyError('TENANCY_ERR_CLOSED')
     const found = entries.get(namespace)
@@ -93,21 +93,29 @@ export function createTenantFiles<F extends DatabaseFile>({
     if (found !== undefined && found.tenantId !== tenantId) {
       throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [namespace])
     }
-    if (found !== undefined) return use(namespace, found)
-    return makeRoom() ? use(namespace, { tenantId, file: create(scope), users: 0, doomed: false }) : undefined
+    if (found === undefined && !makeRoom()) return undefined
+    const entry = found ?? { tenantId, file: create(scope), users: 0, doomed: false }
+    entries.delete(namespace)
+    entries.set(namespace, entry)
+    return entry
+  }
+  const leaseNow = (scope: Scope): Lease<F> | undefined => {
+    const entry = at(scope)
+    return entry && use(scope.namespace, entry)
   }
   const whenThereIsRoom = async (scope: Scope): Promise<Lease<F>> => {
     const deadline = performance.now() + timeoutMs
     for (;;) {
       await roomFor(waiters, deadline, timeoutMs)
-      const lease = at(scope)
+      const lease = leaseNow(scope)
       if (lease !== undefined) return lease
     }
   }
 
   return Object.freeze({
-    lease: (scope: Scope) => at(scope) ?? whenThereIsRoom(scope),
-    leaseNow: at,
+    lease: (scope: Scope) => leaseNow(scope) ?? whenThereIsRoom(scope),
+    leaseNow,
+    fileNow: (scope: Scope) => at(scope)?.file,
 
     forget({ namespace }: Scope) {
       const entry = entries.get(namespace)
