@@ -24,7 +24,9 @@ const REFUSED_IN_BODY = new Set(
 )
 /** Settings that decide which tenant's objects a name means, or how SQL is read. */
 const REFUSED_SETTINGS = new Set(
-  'search_path role session_authorization session schema standard_conforming_strings backslash_quote'.split(' '),
+  'search_path role session_authorization session schema standard_conforming_strings backslash_quote client_encoding names'.split(
+    ' ',
+  ),
 )
 /**
  * Functions that run a text that they are given, and the view whose UPDATE is SET. Also where they are only named: an aggregate calls its

@@ -1,8 +1,11 @@
 import type { Scope } from '../../contracts/isolation.ts'
 import type { Layout } from './layout.ts'
-import { quoteIdentifier, quoteLiteral } from './quote.ts'
+import { asciiIdentifier, asciiLiteral, isAscii, quoteIdentifier } from './quote.ts'
 
-/** The SQL of a scope, made once per tenant. */
+/**
+ * The SQL of a scope, made once per tenant. Nothing in it but ASCII: a tenant can leave a session with a `client_encoding` in which the
+ * server reads the rest as the value of somebody else, or takes the byte that ends a value for a part of it.
+ */
 export interface ScopeSql {
   /**
    * One parametrised `select set_config(…, true)`: sent in the same flush as the user's statement, it ends with it. Unlike
@@ -22,21 +25,27 @@ export interface ScopeSql {
 /** Everything isolation depends on, in the two forms PostgreSQL needs it. */
 export function scopeSql(scope: Scope, layout: Layout): ScopeSql {
   const searchPath = layout.searchPath.map(quoteIdentifier).join(', ')
+  const localPath = layout.searchPath.map(asciiIdentifier).join(', ')
   const settings = Object.entries(scope.settings)
   const { role } = layout
-  const again = role === undefined ? undefined : `set local role ${quoteIdentifier(role)}`
+  const again = role === undefined ? undefined : `set local role ${asciiIdentifier(role)}`
   const values = ['search_path', searchPath, ...settings.flat(), ...(role === undefined ? [] : ['role', role])]
   const calls = Array.from(
     { length: values.length / 2 },
-    (_, i) => `pg_catalog.set_config($${2 * i + 1},$${2 * i + 2},true)`,
+    (_, i) => `pg_catalog.set_config($${2 * i + 1},${parameter(values[2 * i + 1], 2 * i + 2)},true)`,
   )
-  const locals = settings.map(([name, value]) => `set local ${settingName(name)} to ${quoteLiteral(value)}`)
+  const locals = settings.map(([name, value]) => `set local ${settingName(name)} to ${asciiLiteral(value)}`)
   return Object.freeze({
     text: `select ${calls.join(',')}`,
-    values: Object.freeze(values),
-    setLocal: [`set local search_path to ${searchPath}`, ...locals, ...(again === undefined ? [] : [again])].join(';'),
+    values: Object.freeze(values.map((value) => (isAscii(value) ? value : Buffer.from(value).toString('hex')))),
+    setLocal: [`set local search_path to ${localPath}`, ...locals, ...(again === undefined ? [] : [again])].join(';'),
     again,
   })
+}
+
+/** What stands for a value that is sent in digits where it is not ASCII. */
+function parameter(value: string | undefined, number: number): string {
+  return isAscii(value ?? '') ? `$${number}` : `pg_catalog.convert_from(pg_catalog.decode($${number},'hex'),'UTF8')`
 }
 
 function settingName(name: string): string {

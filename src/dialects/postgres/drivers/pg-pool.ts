@@ -1,6 +1,7 @@
 import { currentContext, enterContext } from '../../../context.ts'
 import { tenancyError } from '../../../errors.ts'
 import { checkoutFailure } from '../failure.ts'
+import { watchingClient } from './pg-client.ts'
 import type { PgClient, PgModule, PgPool, PgPoolOptions } from './pg-types.ts'
 
 /** Longest wait for a new connection itself. Two fit into the 10 s after which Fastify gives up a start without a code. */
@@ -21,6 +22,8 @@ export interface ConnectionSource {
  * the context it was opened in, and would run the callbacks of every later tenant as the first; and a waiter is called
  * in the context of whoever frees the connection.
  *
+ * One that its last user left altered is closed, and another one taken.
+ *
  * The wait is timed here and not by the pool, which would set and clear a timer for every statement although an idle
  * connection is there almost always.
  */
@@ -40,7 +43,10 @@ export function checkoutFrom(pool: PgPool, timeoutMs: number, ready: Ready): voi
     clearTimeout(timer)
     if (late) client?.release()
     else if (client === undefined) ready(checkoutFailure(failure))
-    else ready(undefined, client)
+    else if (client.altered === true) {
+      client.release(true)
+      checkoutFrom(pool, timeoutMs, ready)
+    } else ready(undefined, client)
   }
   enterContext(undefined, () => pool.connect((failure, client) => enterContext(context, () => settle(failure, client))))
 }
@@ -55,7 +61,7 @@ export interface EndablePool extends ConnectionSource {
 /** Opens a pool whose checkouts wait `timeoutMs` at most; nothing connects before the first. */
 export function openPool(pg: PgModule, timeoutMs: number, options: Omit<PgPoolOptions, 'Client'>): EndablePool {
   // A wait for a free connection may be long in a rush; a server that does not answer is down.
-  class Client extends pg.Client {
+  class Client extends watchingClient(pg) {
     constructor(clientOptions: object) {
       super({ ...clientOptions, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
     }

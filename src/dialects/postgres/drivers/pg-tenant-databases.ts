@@ -3,6 +3,7 @@ import { createKeyedPool } from '../../../connections/keyed-pool.ts'
 import type { PoolStats } from '../../../contracts/dialect.ts'
 import { isTenancyError } from '../../../errors.ts'
 import { checkoutFailure } from '../failure.ts'
+import { watchingClient } from './pg-client.ts'
 import { withStartupPath } from './pg-startup-path.ts'
 import { CONNECT_TIMEOUT_MS, type ConnectionSource, type Ready } from './pg-pool.ts'
 import type { PgClient, PgModule, PgSingleClient } from './pg-types.ts'
@@ -45,7 +46,7 @@ const GOODBYE_MS = 4000
 
 /** Opens nothing before the first checkout. */
 export function openTenantDatabases(pg: PgModule, options: TenantDatabasesOptions): TenantDatabases {
-  const Client = pg.Client as new (options: object) => PgSingleClient
+  const Client = watchingClient(pg)
   // The URL is the key: two roles of one database are two keys.
   const pool = createKeyedPool<PgSingleClient>({
     open: (url) => enterContext(undefined, () => connect(url)),
@@ -89,7 +90,7 @@ export function openTenantDatabases(pg: PgModule, options: TenantDatabasesOption
     client.release = (error) => {
       if (released) return
       released = true
-      pool.release(client, !keep || Boolean(error))
+      pool.release(client, !keep || Boolean(error) || client.altered === true)
     }
     return client
   }

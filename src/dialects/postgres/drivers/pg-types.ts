@@ -76,6 +76,8 @@ export type PgTransactionStatus = 'I' | 'T' | 'E' | null
 export interface PgClient {
   /** What it was opened to. */
   readonly database?: string
+  /** Whether a setting that the server reports is not as the connection began. Such a connection is not handed on. */
+  readonly altered?: boolean
   query(query: PgQuery | PgSubmittable): unknown
   query(text: string): Promise<PgResult | PgResult[]>
   query(text: string, values: readonly unknown[]): Promise<PgResult>
@@ -90,7 +92,17 @@ export interface PgClient {
 /** pg's `Client`, as it comes without a pool: who lends it gives it its `release`. */
 export interface PgSingleClient extends PgClient {
   connect(): Promise<void>
-  readonly connection: { readonly stream: { destroy(): void } }
+  readonly connection: {
+    readonly stream: { destroy(): void }
+    on(event: 'parameterStatus', listener: (message: PgReport) => void): unknown
+    once(event: 'readyForQuery', listener: () => void): unknown
+  }
+}
+
+/** What the server says of a setting. */
+export interface PgReport {
+  readonly parameterName: string
+  readonly parameterValue: string
 }
 
 /** A single client that hears notifications. */
@@ -128,7 +140,7 @@ export interface PgPoolOptions {
 /** The module `pg`. */
 export interface PgModule {
   readonly Pool: { new (options: PgPoolOptions): PgPool; readonly prototype: object }
-  readonly Client: new (options: object) => object
+  readonly Client: new (options: object) => PgSingleClient
   readonly Query: new (text: string) => PgQuery
   readonly Result: new (rowMode: unknown, types: unknown) => object
   readonly Connection: { readonly prototype: PgMessages }
