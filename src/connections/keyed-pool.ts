@@ -160,7 +160,7 @@ export function createKeyedPool<C extends object>(options: KeyedPoolOptions<C>):
           ready(tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs]))
         }, timeoutMs).unref(),
       }
-      lane.waiting.push(waiter)
+      lanes.enqueue(lane, waiter)
       dispatch()
     },
 

@@ -48,6 +48,7 @@ export class Lanes<C extends object> {
   readonly #lanes = new Map<string, Lane<C>>()
   readonly #byConnection = new Map<C, Entry<C>>()
   #size = 0
+  #waiting = 0
 
   constructor(perKey: number) {
     this.#perKey = perKey
@@ -59,7 +60,7 @@ export class Lanes<C extends object> {
   }
 
   get waiting(): number {
-    return [...this.#lanes.values()].reduce((sum, { waiting }) => sum + waiting.length, 0)
+    return this.#waiting
   }
 
   /** The lane of a key. One without connections and waiters is forgotten. */
@@ -85,15 +86,24 @@ export class Lanes<C extends object> {
     return this.#byConnection.get(connection)
   }
 
+  enqueue(lane: Lane<C>, waiter: Waiter<C>): void {
+    lane.waiting.push(waiter)
+    this.#waiting++
+  }
+
   /** Takes the first waiter out, or this one. */
   dequeue(lane: Lane<C>, waiter: Waiter<C> | undefined = lane.waiting[0]): Waiter<C> | undefined {
-    if (waiter !== undefined) lane.waiting.splice(lane.waiting.indexOf(waiter), 1)
+    if (waiter !== undefined) {
+      lane.waiting.splice(lane.waiting.indexOf(waiter), 1)
+      this.#waiting--
+    }
     this.#tidy(lane)
     return waiter
   }
 
   /** Takes all waiters out. */
   dismiss(): readonly Waiter<C>[] {
+    this.#waiting = 0
     return [...this.#lanes.values()].flatMap((lane) => {
       const waiters = lane.waiting.splice(0)
       this.#tidy(lane)
@@ -159,6 +169,8 @@ export class Lanes<C extends object> {
 
   /** The lane whose turn it is: one that has not ended, then who has the fewest connections, then who came first. */
   next(): Lane<C> | undefined {
+    // After nearly every statement, so it must cost nothing.
+    if (this.#waiting === 0) return undefined
     const now = performance.now()
     let best: Lane<C> | undefined
     for (const lane of this.#lanes.values()) {
