@@ -68,7 +68,11 @@ export function openPool(pg: PgModule, timeoutMs: number, options: Omit<PgPoolOp
   }
   const clients = new Set<PgClient>()
   const pool = new pg.Pool({ ...options, Client })
-  pool.on('connect', (client) => void clients.add(client))
+  pool.on('connect', (client) => {
+    clients.add(client)
+    // The pool listens to idle ones alone: without this, one that dies while somebody has it would end the process.
+    client.on('error', () => {})
+  })
   pool.on('remove', (client) => void clients.delete(client))
   // An idle connection that dies is replaced by the pool; the next statement tells if the server is gone.
   pool.on('error', () => {})

@@ -33,13 +33,13 @@ import {
   type WireScope,
   wireScope,
 } from './pg-scoped-query.ts'
-import { REGISTRY_PATIENCE_MS, registryClient } from './pg-registry-client.ts'
 import type { TenantSession } from './pg-tenant-client.ts'
 import { openTenantDatabases, type TenantDatabases } from './pg-tenant-databases.ts'
 import { withStartupPath } from './pg-startup-path.ts'
 import { tenantPool } from './pg-tenant-pool.ts'
 import type { PgModule, PgPool } from './pg-types.ts'
 import { inTransaction, queryOn, sharesSessions, underLock } from './pg-unscoped.ts'
+import { REGISTRY_PATIENCE_MS, unscopedPool } from './pg-unscoped-pool.ts'
 
 /** Options of {@link createPgServer}. */
 export interface PgServerOptions {
@@ -145,7 +145,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
   })
   const admin: AdminConnection = Object.freeze({
     get client() {
-      return parts().admin.pool
+      return unscopedPool(parts().admin.pool)
     },
     query: <TRow>(text: string, parameters?: readonly unknown[]) => queryOn(parts().admin)<TRow>(text, parameters),
     transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) => inTransaction(parts().admin, work),
@@ -154,7 +154,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
   const registry = (pool: 'registry' | 'news', patienceMs: number): AdminConnection =>
     Object.freeze({
       get client() {
-        return registryClient(parts()[pool].pool, patienceMs)
+        return unscopedPool(parts()[pool].pool, patienceMs)
       },
       query: <TRow>(text: string, parameters?: readonly unknown[]) =>
         queryOn(parts()[pool], patienceMs)<TRow>(text, parameters),

@@ -81,6 +81,7 @@ export interface PgClient {
   query(query: PgQuery | PgSubmittable): unknown
   query(text: string): Promise<PgResult | PgResult[]>
   query(text: string, values: readonly unknown[]): Promise<PgResult>
+  query(config: { readonly text: string; readonly query_timeout?: number }): Promise<PgResult>
   getTransactionStatus(): PgTransactionStatus
   on(event: string, listener: (error: Error) => void): unknown
   removeListener(event: string, listener: (error: Error) => void): unknown
