@@ -115,6 +115,24 @@ describeWith(['mariadb'], 'the registry on MariaDB', ({ mariadb }) => {
     })
   })
 
+  it('is reached by other connections when those it has hang: reads and writes cost 5 s each', async () => {
+    const proxy = await startProxy({ target: mariadb.port })
+    onTestFinished(() => proxy.stop())
+    const adminDatabaseUrl = withPort(database.adminUrl, proxy.port)
+    const app = await started(options({ adminDatabaseUrl, databasePoolTimeout: 2, closeTimeoutSeconds: 1 }))
+    await app.tenancy.ensure({ identifier: 'hung' })
+    const three = (ask: (n: number) => Promise<unknown>) => Promise.all([0, 1, 2].map(ask))
+    const write = () =>
+      app.tenancy.register({ identifier: 'hung' }).catch((error: { statusCode: number }) => error.statusCode)
+    for (const [round, ask] of [(n: number) => statusOf(app, `unknown-${n}`), write].entries()) {
+      expect(await three((n) => statusOf(app, `nobody-${round}-${n}`))).toEqual([400, 400, 400])
+      proxy.freeze()
+      expect(await three(ask)).toEqual([503, 503, 503])
+      expect(await statusOf(app, `nobody-${round}-3`)).toBe(400)
+    }
+    await app.tenancy.suspend('hung')
+  })
+
   it('[W40] does not wait for migrations that take long: neither do news, nor tenants that are cold', async () => {
     const create = ['create table `items` (`id` int)']
     const names = Array.from({ length: 5 }, (_, n) => `migrated-${n}`)

@@ -13,13 +13,10 @@ type Query = AdminConnection['query']
 
 /**
  * The unscoped way in.
- * @param patienceMs after which `query` fails, and its connection is cut. Default: never
+ * @param patienceMs after which `query` fails, and its connection is cut; of a transaction BEGIN alone, because what follows may
+ * wait for a lock. Default: never
  */
 export function adminConnection(pool: Pool, patienceMs?: number): AdminConnection {
-  const queryIn = (lease: Lease): Query =>
-    patienceMs === undefined
-      ? queryOn(lease)
-      : (text, parameters) => inTime(queryOn(lease)(text, parameters), patienceMs, silent)
   return Object.freeze({
     client: poolShaped({
       query: (config, values) =>
@@ -27,12 +24,13 @@ export function adminConnection(pool: Pool, patienceMs?: number): AdminConnectio
       getConnection: async () => heldConnection(await lend(pool)),
     }),
     query: <TRow>(text: string, parameters?: readonly unknown[]) =>
-      onLease(pool, (lease) => queryIn(lease)<TRow>(text, parameters)),
-    transaction: <T>(work: (query: Query) => Promise<T>) => inTransaction(pool, work),
+      onLease(pool, (lease) => soon(queryOn(lease)<TRow>(text, parameters), patienceMs)),
+    transaction: <T>(work: (query: Query) => Promise<T>) => inTransaction(pool, work, patienceMs),
   })
 }
 
-const silent = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
+const soon = <T>(answer: Promise<T>, patienceMs: number | undefined): Promise<T> =>
+  patienceMs === undefined ? answer : inTime(answer, patienceMs, () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE'))
 
 /** Runs `work` on a connection of its own. */
 export async function onLease<T>(pool: Pool, work: (lease: Lease) => Promise<T>): Promise<T> {
@@ -55,10 +53,10 @@ export function queryOn(lease: Lease): Query {
 }
 
 /** One transaction on a connection of its own. */
-export function inTransaction<T>(pool: Pool, work: (query: Query) => Promise<T>): Promise<T> {
+export function inTransaction<T>(pool: Pool, work: (query: Query) => Promise<T>, patienceMs?: number): Promise<T> {
   return onLease(pool, async (lease) => {
     const query = queryOn(lease)
-    await query('begin')
+    await soon(query('begin'), patienceMs)
     try {
       const result = await work(query)
       await query('commit')

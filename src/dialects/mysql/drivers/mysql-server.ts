@@ -54,6 +54,8 @@ export interface MysqlServerOptions {
 const ADMIN_POOL_SIZE = 5
 /** Connections of the registry, which a cold request waits for: of its own, or migrations would keep it from the registry. */
 const REGISTRY_POOL_SIZE = 3
+/** Milliseconds after which a statement of the registry fails, with its connection: it may hang until TCP gives up. */
+const REGISTRY_PATIENCE_MS = 5000
 /** Connections for news of the registry: one, and others for a moment where it does not answer. */
 const NEWS_POOL_SIZE = 3
 /** Milliseconds after which a statement for news fails, with its connection. */
@@ -223,7 +225,7 @@ async function load(options: MysqlServerOptions): Promise<Opened> {
     adminPool,
     admin: adminConnection(adminPool),
     registryPool,
-    registry: adminConnection(registryPool),
+    registry: adminConnection(registryPool, REGISTRY_PATIENCE_MS),
     newsPool,
     news: adminConnection(newsPool, NEWS_PATIENCE_MS),
     drizzle: drizzle as unknown as Opened['drizzle'],
