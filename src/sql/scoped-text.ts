@@ -1,3 +1,4 @@
+import { readOnce } from '../util/read-once.ts'
 import { type Naming, prefixedName } from './naming.ts'
 import type { SqlProfile } from './profile.ts'
 import { quotedNames } from './quoted-names.ts'
@@ -20,41 +21,23 @@ interface Template {
   readonly names: readonly string[]
   /** The names in quotes. */
   readonly quoted: readonly string[]
+  /** As it is written for whoever needs nothing before a name: the same for all of them. */
+  readonly bare: string
 }
-
-/** Statements remembered; an application has few, and texts with values in them must not fill the memory. */
-const MAX_TEMPLATES = 2000
-/** Longer texts are hardly ever the same twice. */
-const MAX_REMEMBERED_LENGTH = 16_384
 
 /** Builds the {@link TextScoper} of a database. A statement is read once and written for each tenant. */
 export function createTextScoper(profile: SqlProfile): TextScoper {
-  const templates = new Map<string, Template>()
-
-  const templateOf = (text: string): Template => {
-    const known = templates.get(text)
-    if (known !== undefined) return known
-    const template = parse(text, profile)
-    if (text.length <= MAX_REMEMBERED_LENGTH) {
-      if (templates.size >= MAX_TEMPLATES) templates.delete(templates.keys().next().value as string)
-      templates.set(text, template)
-    }
-    return template
-  }
-
+  const templateOf = readOnce((text) => parse(text, profile))
   return (naming) => {
     // Most tenants have no prefix: what stands before a name is the same for all of theirs.
     const before = naming.prefix === '' ? qualifierText(naming, profile) : undefined
     return function scopeText(text) {
       if (!text.includes(TENANT_TOKEN)) return text
-      const { texts, names, quoted } = templateOf(text)
-      let scoped = texts[0] as string
-      for (let i = 0; i < names.length; i++) {
-        const name =
-          before === undefined ? tenantName(names[i] as string, naming, profile) : before + (quoted[i] as string)
-        scoped += name + (texts[i + 1] as string)
-      }
-      return scoped
+      const template = templateOf(text)
+      if (before === '') return template.bare
+      if (before !== undefined) return join(template.texts, template.quoted, before)
+      const names = template.names.map((name) => tenantName(name, naming, profile))
+      return join(template.texts, names, '')
     }
   }
 }
@@ -73,15 +56,22 @@ function qualifierText({ qualifier }: Naming, profile: SqlProfile): string {
 function parse(text: string, profile: SqlProfile): Template {
   const texts: string[] = []
   const names: string[] = []
-  const quoted = quotedNames(text, profile)
+  const found = quotedNames(text, profile)
   let from = 0
-  for (const [i, token] of quoted.entries()) {
-    const target = quoted[i + 1]
+  for (const [i, token] of found.entries()) {
+    const target = found[i + 1]
     if (token.name !== TENANT_TOKEN || target === undefined || text.slice(token.end, target.start) !== '.') continue
     texts.push(text.slice(from, token.start))
     names.push(target.name)
     from = target.end
   }
   texts.push(text.slice(from))
-  return { texts, names, quoted: names.map((name) => profile.quoteName(name)) }
+  const quoted = names.map((name) => profile.quoteName(name))
+  return { texts, names, quoted, bare: join(texts, quoted, '') }
+}
+
+function join(texts: readonly string[], names: readonly string[], before: string): string {
+  let joined = texts[0] as string
+  for (let i = 0; i < names.length; i++) joined += before + (names[i] as string) + (texts[i + 1] as string)
+  return joined
 }

@@ -1,5 +1,6 @@
 import { DdlRefusal } from '../../contracts/migrator.ts'
 import { type Lexeme, lexemesOf } from '../../sql/ddl/lexemes.ts'
+import { readOnce } from '../../util/read-once.ts'
 import { LEDGER } from './ledger.ts'
 import { sqliteProfile } from './profile.ts'
 import { contentOf, leftBehind, misread, outReach } from './reach.ts'
@@ -29,24 +30,9 @@ const NAMESPACED = /^t[0-9a-z]{25}__/i
 /** A table of the connection that all tenants of a file write with. */
 export const ROWID_NAME = '__tenancy_rowid'
 
-/** Statements remembered; an application has few, and texts with values in them must not fill the memory. */
-const MAX_STATEMENTS = 2000
-/** Longer texts are hardly ever the same twice. */
-const MAX_REMEMBERED_LENGTH = 16_384
-
 /** Builds a function that reads statements, each once. `sharedPrefix` begins the names of tables that all tenants use. */
 export function createStatementReader(sharedPrefix?: string): (text: string) => ReadStatement {
-  const known = new Map<string, ReadStatement>()
-  return function read(text) {
-    const found = known.get(text)
-    if (found !== undefined) return found
-    const statement = readStatement(text, sharedPrefix)
-    if (text.length <= MAX_REMEMBERED_LENGTH) {
-      if (known.size >= MAX_STATEMENTS) known.delete(known.keys().next().value as string)
-      known.set(text, statement)
-    }
-    return statement
-  }
+  return readOnce((text) => readStatement(text, sharedPrefix))
 }
 
 /**

@@ -1,10 +1,13 @@
 import { tenancyError } from '../../../errors.ts'
+import { readOnce } from '../../../util/read-once.ts'
 import { breaksConnection, statementFailure } from '../failure.ts'
 import { statementKind } from '../statement-kind.ts'
 import { changesSession } from './pg-session-commands.ts'
 import { queryConfig, refuse, TenantClient, type TenantSession } from './pg-tenant-client.ts'
 import type { ConnectionSource } from './pg-pool.ts'
 import type { PgClient, PgModule, PgQueryConfig, PgResult } from './pg-types.ts'
+
+const kindOf = readOnce(statementKind)
 
 type Callback = (error: unknown, result?: PgResult) => void
 type ConnectCallback = (error: unknown, client?: TenantClient, release?: (error?: Error | boolean) => void) => void
@@ -71,7 +74,8 @@ function run(
       ])
     }
     const statement = queryConfig(config, values, session.scopeText)
-    const control = statementKind(statement.text)
+    // The tenant's names in it change nothing of what it is.
+    const control = kindOf(typeof config === 'string' ? config : config.text)
     if (control.kind === 'procedure') return runProcedure(source, session, statement)
     refuse(control, session)
     if (control.kind !== 'plain') {
