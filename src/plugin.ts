@@ -133,6 +133,8 @@ export const tenancy = fp(
       rememberMode(route, mode)
       if (mode.transaction) endTransactionOf(route)
     })
+    // A handler may inject a request: what comes before its tenant is known must not run as that of the handler.
+    if (config.hook !== 'onRequest') app.addHook('onRequest', (_request, _reply, done) => leave(done))
     app.addHook(config.hook, resolveTenant)
     app.addHook('onError', explain)
     app.addHook('onReady', start)

@@ -8,7 +8,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import type pg from 'pg'
 import Cursor from 'pg-cursor'
 import QueryStream from 'pg-query-stream'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import tenancy, {
   getContextMetadata,
   getTenant,
@@ -266,6 +266,25 @@ describeWith(['postgres18'], 'the tenant context', ({ postgres18 }) => {
     expect(saw).toEqual([undefined, undefined])
     await inner.close()
   })
+
+  it.each(['preValidation', 'preHandler'] as const)(
+    'is none in what comes before %s of a request that was injected inside of one',
+    async (hook) => {
+      const later = await tenantApp(database, { hook })
+      onTestFinished(() => later.close())
+      const before: unknown[] = []
+      later.addHook('onRequest', async () => void before.push(here()))
+      later.get('/inner', async () => here())
+      later.get('/open', { config: { tenancy: false } }, async () => here() ?? 'nobody')
+      later.get('/outer', async () => {
+        const inner = await later.inject({ url: '/inner', headers: as('globex') })
+        return [inner.body, (await later.inject('/open')).body]
+      })
+      const answer = await later.inject({ url: '/outer', headers: as('acme') })
+      expect(answer.json()).toEqual(['globex', 'nobody'])
+      expect(before).toEqual([undefined, undefined, undefined])
+    },
+  )
 
   it('[W15] keeps notes with their request', async () => {
     const agentless = () => app.inject({ url: '/notes', headers: as('acme') })
