@@ -8,8 +8,11 @@ type Query = AdminConnection['query']
 const SYSTEM = /^(dbo|guest|sys|information_schema|db_.*)$/i
 /** Milliseconds to wait for whoever else makes or upgrades the registry. */
 const UPGRADE_WAIT_MS = 60_000
-/** Milliseconds to wait for a row; without this, for ever. The setting ends with its statement. */
-const LOCK_WAIT_MS = 5000
+/**
+ * Milliseconds to wait for a row; without this, for ever. The setting ends with its statement. The server says so before the connection
+ * is given up, for then the statement is tried again.
+ */
+const LOCK_WAIT_MS = 4000
 /** Compares code points; whatever the collation of the database, in which `acme` may be `ACME`. */
 const TEXT = 'collate Latin1_General_100_BIN2 not null'
 

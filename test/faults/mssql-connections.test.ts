@@ -1,8 +1,10 @@
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished } from 'vitest'
 import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { codeOf } from '../attack/operation.ts'
+import { withPort } from '../servers/database.ts'
 import { type Proxy, startProxy } from '../servers/proxy.ts'
 import { open, placedScope } from '../support/database.ts'
 import { describeMssql, type MssqlDatabase, mssqlDatabase, mssqlServer } from '../support/mssql.ts'
@@ -29,6 +31,7 @@ const failureOf = async (work: () => unknown): Promise<string | undefined> => {
 }
 
 describeMssql('connections to SQL Server', (url) => {
+  const proxyTarget = Number(new URL(url).port || 1433)
   let database: MssqlDatabase
   let proxy: Proxy
   let server: DatabaseServer
@@ -55,7 +58,7 @@ describeMssql('connections to SQL Server', (url) => {
 
   beforeAll(async () => {
     database = await mssqlDatabase(url)
-    proxy = await startProxy({ target: Number(new URL(url).port || 1433) })
+    proxy = await startProxy({ target: proxyTarget })
     server = opened()
     await server.open()
     ;[a, b] = [placedScope(namespaceStrategy('schema')), placedScope(namespaceStrategy('schema'))]
@@ -138,6 +141,41 @@ describeMssql('connections to SQL Server', (url) => {
     await late.open()
     expect(await owner(a, late)).toBe('a')
     await late.close()
+  })
+
+  it('what asks for health, in the registry or for news fails where nothing answers, and its connection is nobody’s', async () => {
+    const silent = await startProxy({ target: proxyTarget })
+    onTestFinished(() => silent.stop())
+    const [away, adminUrl] = [withPort(database.url, silent.port), withPort(database.adminUrl, silent.port)]
+    const hanging = opened({ url: away, adminUrl })
+    await hanging.open()
+    onTestFinished(() => hanging.close())
+    const { connection, news } = hanging.registry
+    const asked = [
+      () => hanging.ping(),
+      () => connection.query('select 1 as one'),
+      () => connection.transaction((query) => query('select 1 as one')),
+      () => news?.query('select 1 as one'),
+    ]
+    await Promise.all(asked.map((ask) => ask()))
+    silent.freeze()
+    const failed = async (ask: () => unknown) => {
+      const since = performance.now()
+      return { code: await failureOf(ask), seconds: Math.floor((performance.now() - since) / 1000) }
+    }
+    const gone = Promise.all(asked.map(failed))
+    const expected = [5, 5, 5, 2].map((seconds) => ({ code: UNAVAILABLE, seconds }))
+    expect(await Promise.race([gone, sleep(8000)])).toEqual(expected)
+    const one = [{ one: 1 }]
+    expect(await Promise.all(asked.map((ask) => ask()))).toEqual([undefined, one, one, one])
+    expect(hanging.stats()['news']).toEqual({ total: 1, idle: 1, waiting: 0 })
+  })
+
+  it('a statement is one network turn', async () => {
+    await owner(a)
+    proxy.resetCounters()
+    await owner(b)
+    expect(proxy.turns).toBe(1)
   })
 
   it('[W61] a crowd before one connection: everybody is answered with their own', async () => {

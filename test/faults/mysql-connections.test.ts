@@ -92,6 +92,20 @@ describeWith(['mariadb'], 'connections to MariaDB', ({ mariadb }) => {
     }
   })
 
+  it('what asks for health or in the registry fails where nothing answers, and its connection is nobody’s', async () => {
+    const proxy = await startProxy({ target: mariadb.port })
+    onTestFinished(() => proxy.stop())
+    const [url, adminUrl] = [withPort(database.url, proxy.port), withPort(database.adminUrl, proxy.port)]
+    const away = await opened({ url, adminUrl })
+    const look = () => away.registry.connection.query('select 1 as one')
+    await Promise.all([away.ping(), look()])
+    proxy.freeze()
+    const asked = [() => away.ping(), look].map(failureOf)
+    expect(await Promise.race([Promise.all(asked), pause(8000)])).toEqual([UNAVAILABLE, UNAVAILABLE])
+    await away.ping()
+    expect(await look()).toEqual([{ one: 1 }])
+  })
+
   it('an idle one that is killed is not handed on', async () => {
     const one = await opened()
     for (let round = 0; round < 5; round++) {

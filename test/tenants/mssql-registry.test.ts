@@ -31,7 +31,7 @@ function script(answers: readonly (readonly [part: string, rows: readonly object
   const sent: string[] = []
   const query = (async (text: string, parameters: readonly unknown[] = []) => {
     const plain = text.replaceAll(/\s+/g, ' ').trim()
-    sent.push(plain.replace(/^set lock_timeout 5000; /, '') + (parameters.length > 0 ? ` -- ${parameters.length}` : ''))
+    sent.push(plain.replace(/^set lock_timeout 4000; /, '') + (parameters.length > 0 ? ` -- ${parameters.length}` : ''))
     return answers.findLast(([part]) => plain.includes(part))?.[1] ?? []
   }) as AdminConnection['query']
   const connection: AdminConnection = {
@@ -149,9 +149,9 @@ describe('a read', () => {
     expect(sent[0]).not.toContain('charindex')
   })
 
-  it('waits five seconds for a row, and not for ever', async () => {
+  it('waits four seconds for a row, and not for ever', async () => {
     expect(mssqlRegistry('tenancy').statement('select ? from x where y = ?')).toBe(
-      'set lock_timeout 5000; select @p0 from x where y = @p1',
+      'set lock_timeout 4000; select @p0 from x where y = @p1',
     )
   })
 })

@@ -15,13 +15,10 @@ type Query = AdminConnection['query']
 
 /**
  * The unscoped way in.
- * @param patienceMs after which `query` fails, and its connection is cut. Default: never
+ * @param patienceMs after which `query` fails, and its connection is cut; of a transaction BEGIN alone, because what follows may
+ * wait for a lock. Default: never
  */
 export function adminConnection(pool: Pool, patienceMs?: number): AdminConnection {
-  const queryIn = (lease: Lease): Query =>
-    patienceMs === undefined
-      ? queryOn(lease)
-      : (text, parameters) => inTime(queryOn(lease)(text, parameters), patienceMs, silent)
   const target = targetOf((work) => onLease(pool, work))
   return Object.freeze({
     client: poolShaped(
@@ -29,13 +26,14 @@ export function adminConnection(pool: Pool, patienceMs?: number): AdminConnectio
       () => heldTransaction(pool),
     ),
     query: <TRow>(text: string, parameters?: readonly unknown[]) =>
-      onLease(pool, (lease) => queryIn(lease)<TRow>(text, parameters)),
+      onLease(pool, (lease) => queryOn(lease, patienceMs)<TRow>(text, parameters)),
     transaction: <T>(work: (query: Query) => Promise<T>) =>
-      onLease(pool, (lease) => inTransaction(lease, () => work(queryOn(lease)))),
+      onLease(pool, (lease) => inTransaction(lease, () => work(queryOn(lease)), patienceMs)),
   })
 }
 
-const silent = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
+const soon = <T>(answer: Promise<T>, patienceMs: number | undefined): Promise<T> =>
+  patienceMs === undefined ? answer : inTime(answer, patienceMs, () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE'))
 
 /** Runs `work` on a connection of its own. */
 export async function onLease<T>(pool: Pool, work: (lease: Lease) => Promise<T>): Promise<T> {
@@ -47,17 +45,23 @@ export async function onLease<T>(pool: Pool, work: (lease: Lease) => Promise<T>)
   }
 }
 
-/** `query` on one connection, with `@p0`, `@p1` …; a statement without rows gives none. */
-export function queryOn(lease: Lease): Query {
+/**
+ * `query` on one connection, with `@p0`, `@p1` …; a statement without rows gives none.
+ * @param patienceMs after which it fails; who gives the lease back then cuts the connection. Default: never
+ */
+export function queryOn(lease: Lease, patienceMs?: number): Query {
   return async <TRow>(text: string, parameters?: readonly unknown[]) => {
-    const { recordset = [] } = await lease.send(statementOf(text, parameters))
+    const { recordset = [] } = await soon(lease.send(statementOf(text, parameters)), patienceMs)
     return recordset as TRow[]
   }
 }
 
-/** Runs `work` in one transaction. */
-export async function inTransaction<T>(lease: Lease, work: () => Promise<T>): Promise<T> {
-  await lease.begin(READ_COMMITTED)
+/**
+ * Runs `work` in one transaction.
+ * @param patienceMs after which BEGIN fails. Default: never
+ */
+export async function inTransaction<T>(lease: Lease, work: () => Promise<T>, patienceMs?: number): Promise<T> {
+  await soon(lease.begin(READ_COMMITTED), patienceMs)
   try {
     const result = await work()
     await lease.commit()

@@ -62,6 +62,8 @@ export interface MssqlServerOptions {
 const ADMIN_POOL_SIZE = 5
 /** Connections of the registry, which a cold request waits for: of its own, or migrations would keep it from the registry. */
 const REGISTRY_POOL_SIZE = 3
+/** Milliseconds after which a statement of the registry or for health fails, with its connection: it may hang until TCP gives up. */
+const REGISTRY_PATIENCE_MS = 5000
 /** Connections for news of the registry: one, and others for a moment where it does not answer. */
 const NEWS_POOL_SIZE = 3
 /** Milliseconds after which a statement for news fails, with its connection. */
@@ -231,7 +233,7 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
     parseDdl: createDdlParser(shared, options.sharedTables),
 
     async ping() {
-      await onLease(parts().serving, (lease) => queryOn(lease)('select 1 as one'))
+      await onLease(parts().serving, (lease) => queryOn(lease, REGISTRY_PATIENCE_MS)('select 1 as one'))
     },
     stats(): Readonly<Record<string, PoolStats>> {
       if (opened === undefined) return {}
@@ -278,7 +280,7 @@ async function load(options: MssqlServerOptions): Promise<Opened> {
     adminPool,
     admin: adminConnection(adminPool),
     registryPool,
-    registry: adminConnection(registryPool),
+    registry: adminConnection(registryPool, REGISTRY_PATIENCE_MS),
     newsPool,
     news: adminConnection(newsPool, NEWS_PATIENCE_MS),
     mssql,

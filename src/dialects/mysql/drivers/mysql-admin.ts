@@ -24,13 +24,12 @@ export function adminConnection(pool: Pool, patienceMs?: number): AdminConnectio
       getConnection: async () => heldConnection(await lend(pool)),
     }),
     query: <TRow>(text: string, parameters?: readonly unknown[]) =>
-      onLease(pool, (lease) => soon(queryOn(lease)<TRow>(text, parameters), patienceMs)),
+      onLease(pool, (lease) => queryOn(lease, patienceMs)<TRow>(text, parameters)),
     transaction: <T>(work: (query: Query) => Promise<T>) => inTransaction(pool, work, patienceMs),
   })
 }
 
-const soon = <T>(answer: Promise<T>, patienceMs: number | undefined): Promise<T> =>
-  patienceMs === undefined ? answer : inTime(answer, patienceMs, () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE'))
+const silent = () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE')
 
 /** Runs `work` on a connection of its own. */
 export async function onLease<T>(pool: Pool, work: (lease: Lease) => Promise<T>): Promise<T> {
@@ -44,10 +43,14 @@ export async function onLease<T>(pool: Pool, work: (lease: Lease) => Promise<T>)
   }
 }
 
-/** `query` on one connection; a statement without rows gives none. */
-export function queryOn(lease: Lease): Query {
+/**
+ * `query` on one connection; a statement without rows gives none.
+ * @param patienceMs after which it fails; who gives the lease back then cuts the connection. Default: never
+ */
+export function queryOn(lease: Lease, patienceMs?: number): Query {
   return async <TRow>(text: string, parameters?: readonly unknown[]) => {
-    const { rows } = await lease.send(statementOf(text, parameters))
+    const sent = lease.send(statementOf(text, parameters))
+    const { rows } = await (patienceMs === undefined ? sent : inTime(sent, patienceMs, silent))
     return (Array.isArray(rows) ? rows : []) as TRow[]
   }
 }
@@ -56,7 +59,7 @@ export function queryOn(lease: Lease): Query {
 export function inTransaction<T>(pool: Pool, work: (query: Query) => Promise<T>, patienceMs?: number): Promise<T> {
   return onLease(pool, async (lease) => {
     const query = queryOn(lease)
-    await soon(query('begin'), patienceMs)
+    await queryOn(lease, patienceMs)('begin')
     try {
       const result = await work(query)
       await query('commit')

@@ -54,7 +54,7 @@ export interface MysqlServerOptions {
 const ADMIN_POOL_SIZE = 5
 /** Connections of the registry, which a cold request waits for: of its own, or migrations would keep it from the registry. */
 const REGISTRY_POOL_SIZE = 3
-/** Milliseconds after which a statement of the registry fails, with its connection: it may hang until TCP gives up. */
+/** Milliseconds after which a statement of the registry or for health fails, with its connection: it may hang until TCP gives up. */
 const REGISTRY_PATIENCE_MS = 5000
 /** Connections for news of the registry: one, and others for a moment where it does not answer. */
 const NEWS_POOL_SIZE = 3
@@ -186,7 +186,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
     parseDdl: createDdlParser(shared, options.sharedTables),
 
     async ping() {
-      await onLease(parts().serving, (lease) => queryOn(lease)('select 1'))
+      await onLease(parts().serving, (lease) => queryOn(lease, REGISTRY_PATIENCE_MS)('select 1'))
     },
     stats(): Readonly<Record<string, PoolStats>> {
       if (opened === undefined) return {}
