@@ -155,7 +155,7 @@ describeMssql('connections to SQL Server', (url) => {
       () => hanging.ping(),
       () => connection.query('select 1 as one'),
       () => connection.transaction((query) => query('select 1 as one')),
-      () => news?.query('select 1 as one'),
+      async () => news?.query('select 1 as one'),
     ]
     await Promise.all(asked.map((ask) => ask()))
     silent.freeze()

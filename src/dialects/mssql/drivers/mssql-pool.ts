@@ -117,6 +117,8 @@ function configOf({ address, timeoutMs, abortOnError }: PoolOptions, keep: numbe
     ...where,
     connectionTimeout: CONNECT_TIMEOUT_MS,
     requestTimeout: 0,
+    // It would be one more network turn for each statement, without an end where nothing answers. A closed one is seen without.
+    validateConnection: false,
     options: {
       encrypt,
       trustServerCertificate,

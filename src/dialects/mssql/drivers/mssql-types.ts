@@ -76,6 +76,7 @@ export interface MssqlAddress {
 export interface MssqlPoolConfig extends Omit<MssqlAddress, 'encrypt' | 'trustServerCertificate'> {
   readonly connectionTimeout: number
   readonly requestTimeout: 0
+  readonly validateConnection?: false
   readonly options: {
     readonly encrypt: boolean
     readonly trustServerCertificate: boolean
