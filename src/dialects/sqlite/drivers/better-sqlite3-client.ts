@@ -38,8 +38,8 @@ export function syncClient(session: SyncSession): SyncClient {
     prepare(text: unknown) {
       session.guard()
       if (typeof text !== 'string') throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a statement without text'])
-      const { kind, text: written } = session.prepare(text)
-      return new TenantStatement({ session, kind, sql: written, compiled: {} }, false)
+      const { kind, text: sql } = session.prepare(text)
+      return new TenantStatement({ session, kind, sql, compiled: {} }, false)
     },
     transaction(work: (...given: readonly unknown[]) => unknown) {
       session.guard()
@@ -123,7 +123,8 @@ class TenantStatement implements SyncStatement {
     // No lease: nobody else comes in before the call returns.
     const file = session.fileNow()
     if (file === undefined) throw tenancyError('TENANCY_ERR_POOL_TIMEOUT', [0])
-    return carriedOut(session, { file, kind }, (database) => work(this.#compiledFor(database)))
+    const onThis = (database: BetterDatabase) => work(this.#compiledFor(database))
+    return kind === 'read' ? file.readNow(session.namespace, onThis) : written(session, { file, kind }, onThis)
   }
 
   #compiledFor(database: BetterDatabase): BetterStatement {
@@ -148,15 +149,14 @@ function assertPlain(parameters: readonly unknown[]): void {
   }
 }
 
-/** How a statement is sent, and where to. */
+/** How a statement that writes is sent, and where to. */
 interface Sending {
   readonly file: SyncFile
   readonly kind: Prepared['kind']
 }
 
-function carriedOut<T>(session: SyncSession, { file, kind }: Sending, work: (database: BetterDatabase) => T): T {
+function written<T>(session: SyncSession, { file, kind }: Sending, work: (database: BetterDatabase) => T): T {
   const { namespace: owner } = session
-  if (kind === 'read') return file.readNow(owner, work)
   if (file.isInside(owner)) return file.writeNow(owner, work)
   if (kind === 'savepoint') {
     throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['a savepoint outside of a transaction'])

@@ -39,6 +39,8 @@ interface Entry<F extends DatabaseFile> {
   readonly tenantId: string
   readonly file: F
   users: number
+  /** Who was used later has the higher one. */
+  lastUse: number
   /** To be closed as soon as nobody uses it. */
   doomed: boolean
 }
@@ -49,8 +51,8 @@ export function createTenantFiles<F extends DatabaseFile>({
   maxOpen,
   timeoutMs,
 }: TenantFilesOptions<F>): TenantFiles<F> {
-  /** The one used least recently comes first. */
   const entries = new Map<string, Entry<F>>()
+  let uses = 0
   const waiters: (() => void)[] = []
   let closed = false
   let emptied = () => {}
@@ -62,12 +64,11 @@ export function createTenantFiles<F extends DatabaseFile>({
   }
   const makeRoom = (): boolean => {
     if (entries.size < maxOpen) return true
-    for (const [namespace, entry] of entries) {
-      if (entry.users > 0) continue
-      shut(namespace, entry)
-      return true
-    }
-    return false
+    const idle = [...entries].filter(([, { users }]) => users === 0)
+    const [least] = idle.toSorted(([, one], [, other]) => one.lastUse - other.lastUse)
+    if (least === undefined) return false
+    shut(...least)
+    return true
   }
   const use = (namespace: string, entry: Entry<F>): Lease<F> => {
     entry.users++
@@ -94,9 +95,9 @@ export function createTenantFiles<F extends DatabaseFile>({
       throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [namespace])
     }
     if (found === undefined && !makeRoom()) return undefined
-    const entry = found ?? { tenantId, file: create(scope), users: 0, doomed: false }
-    entries.delete(namespace)
-    entries.set(namespace, entry)
+    const entry = found ?? { tenantId, file: create(scope), users: 0, lastUse: 0, doomed: false }
+    if (found === undefined) entries.set(namespace, entry)
+    entry.lastUse = ++uses
     return entry
   }
   const leaseNow = (scope: Scope): Lease<F> | undefined => {
