@@ -172,6 +172,14 @@ describeWith(['better-sqlite3'], 'files with better-sqlite3', () => {
     })
   })
 
+  it('the file that was used least recently is closed for another one', async () => {
+    const files = await start({ maxOpenFiles: 2 })
+    const [a, b] = await twoTenants(files, 'database')
+    const [c] = await twoTenants(files, 'database')
+    for (const one of [a, b, a, c]) textsOf(clientOf(files, one))
+    expect(openTenantFiles(files)).toEqual(new Set([ownFile(files, a), ownFile(files, c)]))
+  })
+
   it('as many files are open as may be, the one of a transaction among them, and none after a tenant is forgotten', async () => {
     const files = await start({ maxOpenFiles: 2 })
     const tenants = [...(await twoTenants(files, 'database')), ...(await twoTenants(files, 'database'))]
