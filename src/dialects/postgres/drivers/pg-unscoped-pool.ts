@@ -19,7 +19,7 @@ export function unscopedPool(pool: PgPool, patienceMs?: number): object {
   const { query } = pool as unknown as { readonly query: Query }
   const limit = patienceMs === undefined ? {} : { query_timeout: patienceMs }
   const inTime: Query = (config, ...rest) =>
-    query.call(pool, typeof config === 'object' ? { ...config, ...limit } : config, ...rest)
+    query.call(pool, patienceMs !== undefined && typeof config === 'object' ? { ...config, ...limit } : config, ...rest)
   const take = async (): Promise<PgClient> => {
     const client = await connect(pool)
     try {
