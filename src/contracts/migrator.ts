@@ -78,6 +78,11 @@ export interface NamespaceSession {
   applied(): Promise<readonly LedgerEntry[]>
   /** Runs one rendered DDL statement. */
   run(statement: string): Promise<void>
+  /**
+   * Runs a statement and what records it: rows are changed and that is known, or neither. Only DDL, which commits itself, can be done and
+   * not be known. Absent where `transactional`.
+   */
+  together?(work: () => Promise<void>): Promise<void>
   /** Writes the ledger row of a migration that came so far; without `progress`, of a complete one. */
   record(migration: Migration, progress?: MigrationProgress): Promise<void>
   /** Gives the row of an unfinished migration, found by its hash, to the mended one. Absent where `transactional`. */

@@ -88,8 +88,7 @@ async function apply(session: NamespaceSession, { migration, statements, remaini
     if (entry.hash !== migration.hash) await session.replace?.(entry.hash, migration)
     if (entry.progress?.hash === null) await session.record(migration, progressOf(migration, done))
   }
-  for (const [index, text] of statements.entries()) {
-    if (index < done || text === '') continue
+  const step = async (index: number, text: string): Promise<void> => {
     try {
       await session.run(text)
     } catch (error) {
@@ -98,6 +97,10 @@ async function apply(session: NamespaceSession, { migration, statements, remaini
       throw tenancyError('TENANCY_ERR_MIGRATION_FAILED', [migration.file, index + 1, reasonOf(error)], error)
     }
     if (!session.transactional) await session.record(migration, progressOf(migration, index + 1))
+  }
+  const together = session.together ?? ((work) => work())
+  for (const [index, text] of statements.entries()) {
+    if (index >= done && text !== '') await together(() => step(index, text))
   }
   await session.record(migration)
 }

@@ -236,6 +236,35 @@ describeWith(['mariadb'], 'changed migrations on MariaDB', ({ mariadb }) => {
       })
     })
 
+    it('has changed rows and knows it, or neither, when its connection dies in between', async () => {
+      const die = async () => {
+        const admins = `select id from information_schema.processlist where user = '${database.adminUser}'`
+        const found = await asRoot<{ id: number }>(database.superUrl, [admins])
+        await asRoot(
+          database.superUrl,
+          found.map(({ id }) => `kill ${id}`),
+        )
+      }
+      const dying: Pick<DatabaseServer, 'inNamespace' | 'parseDdl'> = {
+        parseDdl: server.parseDdl,
+        inNamespace: (placed, work) =>
+          server.inNamespace(placed, (session) => {
+            const record: typeof session.record = async (migration, progress) => {
+              if (progress?.statements === 2) await die()
+              return session.record(migration, progress)
+            }
+            return work({ ...session, record })
+          }),
+      }
+      const migrations = await read('kit 1.0', of(first, 'insert into one (n) values (1)', fine))
+      await expect(migrateNamespace({ server: dying, scope, migrations })).rejects.toMatchObject({
+        code: 'TENANCY_ERR_DATABASE_UNAVAILABLE',
+      })
+      await migrateNamespace({ server, scope, migrations })
+      const one = ledger().replace('__drizzle_migrations', 'one')
+      expect(await asRoot(database.superUrl, [`select n from ${one}`])).toEqual([{ n: 1 }])
+    })
+
     it('runs nothing when what ran was changed, and goes on when it is put back', async () => {
       await expect(migrate(of(first, second, wrong))).rejects.toMatchObject(failed)
       for (const changed of [

@@ -132,6 +132,19 @@ export function openPlace(query: Query, place: Place): OpenNamespace {
       await query(statement)
     },
 
+    async together(work) {
+      // Before: DDL would commit.
+      await upgradeLedger()
+      await query('begin')
+      try {
+        await work()
+        await query('commit')
+      } catch (error) {
+        await query('rollback').catch(() => {})
+        throw error
+      }
+    },
+
     async record({ hash, createdAt, name }, progress) {
       await upgradeLedger()
       // VALUES() is the form that MariaDB knows too.
