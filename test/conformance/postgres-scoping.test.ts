@@ -163,6 +163,20 @@ for (const version of ['15', '18'] as const) {
         expect(await codeOf(() => dbOf(a).client.end())).toBe('TENANCY_ERR_STATEMENT_REFUSED')
       })
 
+      it('sends what it has read, whatever a getter says the next time', async () => {
+        const texts = (...said: string[]) => {
+          const config = { asked: 0, rowMode: undefined }
+          return Object.defineProperty(config, 'text', { get: () => said[Math.min(config.asked++, said.length - 1)] })
+        }
+        const { client } = dbOf(a)
+        const changing = "set application_name to 'left'"
+        expect(await codeOf(() => client.query(texts('begin', 'select 1') as never))).toBe(
+          'TENANCY_ERR_STATEMENT_REFUSED',
+        )
+        const { command } = await client.query(texts('select 1', changing) as never)
+        expect(command).toBe('SELECT')
+      })
+
       it('keeps CALL and DO that commit inside the scope', async () => {
         await asSuperuser(database, (client) =>
           client.query(`create schema if not exists trap; grant usage on schema trap to public;

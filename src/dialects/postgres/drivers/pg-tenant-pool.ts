@@ -73,9 +73,11 @@ function run(
         'a cursor needs a connection of its own: `await pool.connect()`',
       ])
     }
-    const statement = queryConfig(config, values, session.scopeText)
+    let given = ''
+    // Read once: a getter may say something else the next time.
+    const statement = queryConfig(config, values, (text) => session.scopeText((given = text)))
     // The tenant's names in it change nothing of what it is.
-    const control = kindOf(typeof config === 'string' ? config : config.text)
+    const control = kindOf(given)
     if (control.kind === 'procedure') return runProcedure(source, session, statement)
     refuse(control, session)
     if (control.kind !== 'plain') {
