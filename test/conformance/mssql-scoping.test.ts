@@ -346,6 +346,24 @@ describeMssql('SQL Server', (url) => {
         expect(await read('select 1 as x union all select 2')).toMatchObject({ x: 1 })
         expect(await owners(dbOf(b, single))).toEqual(['b'])
       })
+
+      it('that are left early in a transaction leave it as it was', async () => {
+        const held = poolOf(a, single).transaction()
+        await held.begin()
+        await held.request().query("insert into [__tenant__].[items] ([id], [owner]) values (2, 'kept')")
+        const request = held.request()
+        const rows = request.toReadableStream()
+        const digits = '(values (0),(1),(2),(3),(4),(5),(6),(7),(8),(9))'
+        const joins = ['a', 'b', 'c', 'd'].map((name) => `${digits} as ${name}(x)`).join(' cross join ')
+        void request.query(`select a.x, replicate('x', 1000) as filling from ${joins}`)
+        for await (const row of rows) {
+          expect(row).toHaveProperty('x')
+          break
+        }
+        await held.request().query("insert into [__tenant__].[items] ([id], [owner]) values (3, 'after')")
+        await held.commit()
+        expect((await owners(dbOf(a, single))).sort()).toEqual(['a', 'after', 'kept'])
+      })
     })
 
     describe('guards', () => {

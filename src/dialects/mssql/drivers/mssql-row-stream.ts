@@ -2,6 +2,9 @@ import { Readable } from 'node:stream'
 import { currentContext, enterContext } from '../../../context.ts'
 import type { MssqlRequest } from './mssql-types.ts'
 
+/** Where rows come from. */
+export type RowSource = Pick<MssqlRequest, 'pause' | 'resume' | 'cancel'>
+
 /** Options of a stream. */
 export interface StreamOptions {
   readonly highWaterMark?: number
@@ -12,7 +15,7 @@ export class RowStream {
   /** What the caller reads; its listeners run in the caller's context. */
   readonly rows: Readable
   readonly #context = currentContext()
-  #source: MssqlRequest | undefined
+  #source: RowSource | undefined
 
   constructor({ highWaterMark }: StreamOptions = {}) {
     this.rows = new Readable({
@@ -29,7 +32,7 @@ export class RowStream {
   }
 
   /** Where the rows come from. While nobody reads them it is paused. */
-  set source(source: MssqlRequest | undefined) {
+  set source(source: RowSource | undefined) {
     this.#source = source
     if (this.rows.destroyed) source?.cancel()
   }
