@@ -86,6 +86,7 @@ export function matrixSuite(cell: Cell): void {
           ]) {
             await session.run(opened.server.parseDdl(statement).render(scope))
           }
+          await session.seal()
         })
       }
       const marks = sql`${sql.identifier('__tenant__')}.${sql.identifier('marks')}`
