@@ -69,7 +69,9 @@ async function expectRefused(writer: FastifyInstance, reader: FastifyInstance): 
   const [served, holds] = await Promise.all([over(since, isServed), over(since, () => works(held))])
   expect({ served, holds, soon: served < 1000 && holds < 1000 }).toMatchObject({ soon: true })
   expect(await Promise.race([answers.at(-1), sleep(0, 'waits')])).toBe('waits')
-  expect(await last[0]).toBe(403)
+  // One that a busy machine did not answer in time may have begun before the news.
+  await last[0]
+  expect(await statusOf(reader, name)).toBe(403)
   expect(new Set(await Promise.all(answers))).toEqual(new Set([400]))
 }
 
