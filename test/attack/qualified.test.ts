@@ -156,7 +156,7 @@ for (const version of ['postgres15', 'postgres18'] as const) {
     it('and on connections that others open at the same time', async () => {
       const server = await openServer(5)
       const [ofA, ofB] = clientsOf(server)
-      const work = Array.from({ length: 300 }, async (_, i) => {
+      const work = Array.from({ length: 150 }, async (_, i) => {
         const texts = poisons(a.namespace, database)
         await codeOf(ofA.query(texts[i % texts.length]))
         expect(await codeOf(ofB.query(UNQUALIFIED))).toBe(NOT_THERE)
