@@ -140,6 +140,16 @@ export async function pgCell(
   }
 }
 
+/** What was just made is written out, and nothing tidies it up: else the server does so beside what is measured first. */
+export async function quiet({ superUrl }: DatabaseHost): Promise<void> {
+  const client = new Client({ connectionString: superUrl })
+  await client.connect()
+  for (const text of ['alter system set autovacuum = off', 'select pg_reload_conf()', 'checkpoint']) {
+    await client.query(text)
+  }
+  await client.end()
+}
+
 /** Where an app without tenancy finds the table: under row policies, a copy without them. */
 function placeOf(scope: Scope, kind: StrategyName) {
   if (kind === 'rls') return { schema: 'bare', prefix: '' }

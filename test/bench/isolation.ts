@@ -23,7 +23,7 @@ import { databaseHost } from '../support/tenant-databases.ts'
 import { deadlines, report, type Row, settings } from './harness.ts'
 import { measureCell } from './isolation-cell.ts'
 import { mysqlCell, mysqlStrategies } from './isolation-mysql.ts'
-import { marks, notes, pgCell, pgOptions, pgStrategies } from './isolation-postgres.ts'
+import { marks, notes, pgCell, pgOptions, pgStrategies, quiet } from './isolation-postgres.ts'
 import { at } from './notes.ts'
 import { fillShared, kinds, measureReads } from './rls-reads.ts'
 
@@ -45,11 +45,13 @@ try {
     inTurn(sqliteCells, (cell) => sqliteCell(folder, cell, tenants)),
   ])
   const cells = engines.flat()
+  await quiet(host)
   const ends = deadlines(chosen, cells.length + Object.keys(kinds).length)
   const rows: Row[] = []
   for (const [i, cell] of cells.entries()) rows.push(...(await measureCell(cell, at(ends, i))))
   // Last: it takes the place of the rows of the cell.
   await fillShared(host, many)
+  await quiet(host)
   if (!chosen.json) console.log(`Row policies on ${many * 1000} rows of ${many} tenants.`)
   rows.push(...(await measureReads(host, deadlines(chosen, Object.keys(kinds).length))))
   report(rows, chosen)
