@@ -34,6 +34,7 @@ export interface Template {
   readonly bare: string
 }
 
+/** Of whoever has a file to itself. */
 const BARE: Namings = { tenant: { qualifier: [], prefix: '' } }
 
 /** What may stand after the name of a table; any other word there is its alias. */

@@ -137,7 +137,8 @@ describe('tokenize', () => {
     ['opened dollars', '$a$b'],
     ['lines of comment', "'a' -- x\n"],
   ])('takes linear time for many %s', (_, piece) => {
-    // Eight times the text in eight times the time; quadratic would be 64 times. Of this process only, and the best of three, with room for what collects garbage.
+    // Eight times the text in eight times the time; quadratic would be 64 times. Of this process only, and the best of three,
+    // with room for what collects garbage.
     const cost = (length: number) => {
       const text = piece.repeat(length / piece.length)
       const times = Array.from({ length: 3 }, () => {
