@@ -511,6 +511,14 @@ describe('PGlite', () => {
     expect(await codeOf(lazy.commit)).toBe('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
   })
 
+  it('tells of it when the statement that failed was still under way', async () => {
+    const lose = async (tx: { execute(query: ReturnType<typeof sql>): Promise<unknown> }) => {
+      await tx.execute(sql`insert into items (owner) values ('lost')`)
+      tx.execute(sql`select 1/0`).catch(() => {})
+    }
+    expect(await codeOf(() => dbOf(a).transaction(lose))).toBe('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
+  })
+
   it('runs a lazy transaction: opened at its first statement, savepoints inside, all or nothing', async () => {
     const lazy = server.lazyTransaction(a, open)
     expect(server.stats()['embedded']).toEqual({ total: 1, idle: 1, waiting: 0 })

@@ -92,11 +92,11 @@ export function createPgliteConnection({ pglite, restore, timeoutMs }: PgliteCon
       try {
         return await pglite.transaction(async (raw) => {
           await raw.exec(preamble)
-          const { open, finish } = openTransaction(raw)
+          const { open, mayHaveFailed, finish } = openTransaction(raw)
           const membership: Membership = { owner, opened: Promise.resolve(open), ended: false }
           try {
             const result = await inside.run(membership, () => work(open))
-            await assertNotAborted(raw)
+            if (mayHaveFailed()) await assertNotAborted(raw)
             return result
           } finally {
             membership.ended = true
@@ -176,26 +176,32 @@ function deferred<T>(): Deferred<T> {
   return { promise, ...(settle as unknown as Omit<Deferred<T>, 'promise'>) }
 }
 
-function openTransaction(raw: PgliteTransaction): { readonly open: OpenTransaction; finish(): void } {
+interface Opening {
+  readonly open: OpenTransaction
+  /** False when every statement has succeeded: PostgreSQL has given up no such transaction. */
+  mayHaveFailed(): boolean
+  finish(): void
+}
+
+function openTransaction(raw: PgliteTransaction): Opening {
   let finished = false
-  const assertOpen = () => {
+  let notSucceeded = 0
+  const send = async <T>(statement: () => Promise<T>): Promise<T> => {
     if (finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+    notSucceeded++
+    const result = await statement()
+    notSucceeded--
+    return result
   }
   const open: OpenTransaction = Object.freeze({
-    async query(...statement: Parameters<PgliteQuery>) {
-      assertOpen()
-      return raw.query(...statement)
-    },
-    async exec(text: string) {
-      assertOpen()
-      return raw.exec(text)
-    },
+    query: (...statement: Parameters<PgliteQuery>) => send(() => raw.query(...statement)),
+    exec: (text: string) => send(() => raw.exec(text)),
     async nest<T>(work: (inner: OpenTransaction) => Promise<T>) {
-      assertOpen()
+      if (finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
       return inSavepoint(open, work)
     },
   })
-  return { open, finish: () => void (finished = true) }
+  return { open, mayHaveFailed: () => notSucceeded > 0, finish: () => void (finished = true) }
 }
 
 let savepoints = 0
