@@ -11,7 +11,8 @@ import { add, call, db, gate, itemsMigration, migrationsOf, namesIn, until } fro
 const TRANSACTION = { config: { tenancy: { transaction: true } } } as const
 
 const embedded = async (options: TenancyOptions, routes: (app: FastifyInstance) => void): Promise<FastifyInstance> => {
-  const app = Fastify()
+  // On a busy machine a first start takes long.
+  const app = Fastify({ pluginTimeout: 60_000 })
   await app.register(tenancy, {
     databaseUrl: 'pglite:memory',
     migrations: await migrationsOf(itemsMigration),
