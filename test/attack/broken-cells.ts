@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { createClient } from '@libsql/client'
 import mysql from 'mysql2'
 import pg from 'pg'
+import type { DatabaseServer } from '../../src/contracts/dialect.ts'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import { openPool } from '../../src/dialects/mysql/drivers/mysql-pool.ts'
 import { tenantPool as mysqlTenantPool } from '../../src/dialects/mysql/drivers/mysql-tenant-pool.ts'
@@ -42,8 +43,8 @@ export interface BrokenCell {
   close(): Promise<void>
 }
 
-/** Opens one where a cell is: `place` is the URL of its serving account, or its folder. */
-export type OpenBrokenCell = (place: string) => Promise<BrokenCell> | BrokenCell
+/** Opens one where a cell is: `place` is the URL of its serving account, or its folder; `server` is what is right there. */
+export type OpenBrokenCell = (place: string, server: DatabaseServer) => Promise<BrokenCell> | BrokenCell
 
 const pgModule = pg as unknown as PgModule
 
@@ -93,6 +94,12 @@ function scopeOfTheFirst(url: string, options: LayoutOptions): BrokenCell {
   const pool = openPgPool(pgModule, 10_000, { connectionString: url, max: 5, maxLifetimeSeconds: 3600 })
   let first: Scope | undefined
   return { clientOf: (scope) => pgClient(pool, (first ??= scope), { options }), close: () => pool.end(0) }
+}
+
+/** What an embedded database hands out is made once and taken for all. */
+export const pgliteClientOfTheFirst: OpenBrokenCell = (_place, server) => {
+  let first: Scope | undefined
+  return { clientOf: (scope) => server.client((first ??= scope), open), close: async () => {} }
 }
 
 /** Connections are kept under one key, with the path of the database that they lead to: sent, or given at their start. */

@@ -102,6 +102,10 @@ async function attempt(
       for (const title of announced) attacker.ledger.settle(title)
       return false
     }
+    if (error !== undefined && options.opened.gaveWay?.(error) === true) {
+      for (const title of announced) attacker.ledger.settle(title, `${operation.name} gave way`)
+      return false
+    }
     // Not disturbed: what was announced and failed is certainly not there.
     if (error !== undefined)
       for (const title of announced) attacker.ledger.settle(title, `${operation.name}: ${describe(error)}`)
@@ -130,6 +134,9 @@ async function attempt(
       attacker.ledger.expect(title)
       announced.push(title)
       return title
+    },
+    undone() {
+      for (const title of announced) attacker.ledger.settle(title, `${operation.name} was undone`)
     },
     saw(rows, least = 0, whose = attacker) {
       for (const { title } of rows) {

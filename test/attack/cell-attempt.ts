@@ -27,6 +27,8 @@ export interface CellAttempt extends CellAttacker {
   /** A transaction for a whole request. */
   request(): { readonly db: Db; commit(): Promise<void>; rollback(): Promise<void> }
   newTitle(): string
+  /** What this attempt wrote and is not known to be committed was undone, for certain. */
+  undone(): void
   /** Checks that all these titles are of `whose`; fewer than `least` is a find too. */
   saw(rows: readonly { readonly title: unknown }[], least?: number, whose?: CellAttacker): void
   report(what: string): void

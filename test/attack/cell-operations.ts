@@ -1,6 +1,7 @@
 import { eq, like, sql } from 'drizzle-orm'
 import type { Book, Cell, Feature, OpenCell } from '../matrix/cell.ts'
 import { AUTHOR, type CellAttempt, type CellOperation, SEEDED_IDS } from './cell-attempt.ts'
+import { cellEmbedded } from './cell-embedded.ts'
 import { cellRequests } from './cell-requests.ts'
 import { cellSynchronous } from './cell-synchronous.ts'
 import { cellStrangers } from './cell-strangers.ts'
@@ -9,7 +10,14 @@ import { insert, titles, Undo, undone } from './cell-steps.ts'
 /** What can be done to a cell. */
 export function operationsOf({ cell, opened }: { cell: Cell; opened: OpenCell }): readonly CellOperation[] {
   const has = (feature: Feature) => cell.features.includes(feature)
-  return [...cellOperations, ...cellSynchronous, ...cellStrangers, ...cellRequests, unqualified(cell)].filter(
+  return [
+    ...cellOperations,
+    ...cellSynchronous,
+    ...cellStrangers,
+    ...cellRequests,
+    ...cellEmbedded,
+    unqualified(cell),
+  ].filter(
     ({ needs, unless, possible }) =>
       (needs === undefined || has(needs)) && (unless === undefined || !has(unless)) && possible?.(opened) !== false,
   )
@@ -195,6 +203,7 @@ const cellOperations: readonly CellOperation[] = [
         throw new Undo()
       })
       await work.catch(undone)
+      at.undone()
     },
   },
   {
@@ -213,6 +222,7 @@ const cellOperations: readonly CellOperation[] = [
         at.saw(await titles(at, tx), SEEDED_IDS.length)
       })
       at.ledger.committed(kept)
+      at.undone()
     },
   },
   {

@@ -19,6 +19,7 @@ export const cellRequests: readonly CellOperation[] = [
         await nested.catch(undone)
         await commit()
         at.ledger.committed(title)
+        at.undone()
       } finally {
         await rollback()
       }
@@ -36,6 +37,7 @@ export const cellRequests: readonly CellOperation[] = [
       } finally {
         await rollback()
       }
+      at.undone()
     },
   },
   {
@@ -48,9 +50,11 @@ export const cellRequests: readonly CellOperation[] = [
         () => insert(at, db),
         () => undefined,
       )
-      writing.catch(() => {})
+      const over = writing.catch(() => {})
       if (at.random.chance(0.5)) await new Promise(setImmediate)
       await rollback()
+      await over
+      at.undone()
     },
   },
   {

@@ -14,15 +14,19 @@ const TOO_SHORT = 0.005
 /** Makes a cell with connections, or files, for so many at once; `poolTimeout` is the longest wait for one, in seconds. */
 export type CellMaker = (poolSize: number, poolTimeout?: number) => Cell
 
-/** Attacks a cell with pools of 1 and of 5, and sees that the attack finds what is wrong, such as these. */
-export function attackSuite(cellOf: CellMaker, broken: Readonly<Record<string, OpenBrokenCell>>): void {
-  describe.each([1, 5])('a pool of %i', (poolSize) => {
+/** Attacks a cell with pools of these sizes, and sees that the attack finds what is wrong, such as these. */
+export function attackSuite(
+  cellOf: CellMaker,
+  broken: Readonly<Record<string, OpenBrokenCell>>,
+  poolSizes: readonly number[] = [1, 5],
+): void {
+  describe.each(poolSizes)('a pool of %i', (poolSize) => {
     const { attack, opened } = attacked(cellOf(poolSize))
 
     it('lets nothing cross', async () => {
       const findings = await attack({
         tenants: 20,
-        operations: OPERATIONS / 2,
+        operations: OPERATIONS / poolSizes.length,
         workers: poolSize === 1 ? 8 : 16,
         seed: poolSize,
         chaos: opened().disturb !== undefined,
@@ -61,7 +65,7 @@ export function attackSuite(cellOf: CellMaker, broken: Readonly<Record<string, O
     it.each(Object.entries(broken))(
       'finds %s',
       async (_what, openBroken) => {
-        const { clientOf, close } = await openBroken(opened().place ?? '')
+        const { clientOf, close } = await openBroken(opened().place ?? '', opened().server)
         const databases = new Map<CellAttacker, Db>()
         const choose = (attacker: CellAttacker) => {
           const known = databases.get(attacker) ?? opened().drizzle(clientOf(attacker.scope))

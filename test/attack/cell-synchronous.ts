@@ -58,6 +58,7 @@ export const cellSynchronous: readonly CellOperation[] = [
           throw new Undo()
         }),
       )
+      at.undone()
     },
   },
   {
@@ -77,6 +78,7 @@ export const cellSynchronous: readonly CellOperation[] = [
         return title
       })
       at.ledger.committed(kept)
+      at.undone()
     },
   },
   {

@@ -20,6 +20,8 @@ export type Feature =
   | 'isolation level'
   | 'batch'
   | 'iterator'
+  /** There is one connection in all: a call inside of a transaction joins it, and is refused where it is another tenant's. */
+  | 'one connection'
   /** Statements and transactions are synchronous calls, and a request has no transaction. */
   | 'synchronous'
 
@@ -67,6 +69,8 @@ export interface OpenCell {
   tooLong?(db: Db): Promise<unknown>
   /** Whether such a kill explains this error, so that nobody knows what was done. */
   isDisturbance?(error: unknown): boolean
+  /** Whether the database undid this work because it and another waited for each other. */
+  gaveWay?(error: unknown): boolean
   close(): Promise<void>
 }
 

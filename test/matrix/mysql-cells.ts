@@ -63,6 +63,7 @@ export function mysqlCell(
             .onDuplicateKeyUpdate({ set: { title, price } }),
         tooLong: (db) => db.execute(sql`select sleep(3)`),
         disturb: () => kill(killer, database.servingUser),
+        gaveWay: (error) => codeOf(error) === 'ER_LOCK_DEADLOCK',
         isDisturbance: (error) => isChaos(error) || DISTURBED.has(codeOf(error) ?? '') || isTimeout(error),
         close: async () => {
           await killer.end()

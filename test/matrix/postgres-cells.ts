@@ -76,13 +76,13 @@ export function pgCell(engine: string, superuserUrl: string, variant: PgVariant,
 }
 
 /** A strategy on an embedded PGlite. */
-export function pgliteCell(variant: PgVariant): Cell {
+export function pgliteCell(variant: PgVariant, poolTimeout = 60): Cell {
   return cellOf('PGlite', variant, async () => {
     const server = createPgliteServer({
       folder: undefined,
       registrySchema: 'tenancy',
       shared: { ...sharedSchemas, ...variant.options },
-      poolTimeout: 60,
+      poolTimeout,
       onStatement: undefined,
     })
     await server.open()
@@ -121,8 +121,7 @@ function cellOf(engine: string, { name, strategy, options }: PgVariant, openServ
     name: `${name} on ${engine}`,
     strategy,
     unqualified: writtenStrategies(options).has(strategy.name as StrategyName) ? 'nobody' : 'own',
-    // The embedded one has a single connection.
-    features: engine === 'PGlite' ? features : [...features, 'lock'],
+    features: [...features, engine === 'PGlite' ? 'one connection' : 'lock'],
     open: async () => openCell(strategy, await openServer()),
   }
 }
