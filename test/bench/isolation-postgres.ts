@@ -35,7 +35,7 @@ const statements = [
   'CREATE TABLE "marks" ("tenant_id" uuid, "id" integer NOT NULL, "note_id" integer NOT NULL)',
   'CREATE UNIQUE INDEX "marks_key" ON "marks" USING btree ("tenant_id", "id")',
 ]
-const migrations = [{ name: 'm', file: 'm.sql', hash: 'm', createdAt: 1, statements }]
+export const migrations = [{ name: 'm', file: 'm.sql', hash: 'm', createdAt: 1, statements }]
 
 /** Connections of each pool: statements come one after the other. */
 const POOL = 4
@@ -151,18 +151,25 @@ export async function quiet({ superUrl }: DatabaseHost): Promise<void> {
 }
 
 /** Where an app without tenancy finds the table: under row policies, a copy without them. */
-function placeOf(scope: Scope, kind: StrategyName) {
+export function placeOf(scope: Scope, kind: StrategyName) {
   if (kind === 'rls') return { schema: 'bare', prefix: '' }
   const { schema, naming } = layoutOf(scope, sharedSchemas)
   return { schema, prefix: naming.prefix }
 }
 
+/** Fills the table of a tenant, or another one like it; each row names its owner. */
+export function fillOf(scope: Scope, table = tableOf(scope)): string {
+  const { tenantId } = scope
+  return `insert into ${table} select '${tenantId}', n, '${tenantId}' from generate_series(1, ${ROWS}) n; analyze ${table}`
+}
+
+function tableOf(scope: Scope): string {
+  const { schema, naming } = layoutOf(scope, sharedSchemas)
+  return `"${schema}"."${naming.prefix}notes"`
+}
+
 async function fill(host: DatabaseHost, kind: StrategyName, scopes: readonly Scope[]): Promise<void> {
-  const texts = scopes.map((scope) => {
-    const { schema, naming } = layoutOf(scope, sharedSchemas)
-    const table = `"${schema}"."${naming.prefix}notes"`
-    return `insert into ${table} select '${scope.tenantId}', n, '${scope.tenantId}' from generate_series(1, ${ROWS}) n; analyze ${table}`
-  })
+  const texts = scopes.map((scope) => fillOf(scope))
   if (kind === 'database') {
     for (const [i, text] of texts.entries()) {
       await host.asSuperuserIn(at(scopes, i).namespace, (client) => client.query(text))

@@ -4,8 +4,8 @@
  * full name; under `rls` a table without policies and an explicit WHERE), and its turns on the network, counted by a proxy.
  * Then reads under row policies on 1,000,000 rows of 1,000 tenants, against a superuser, whom policies do not bind, with an
  * explicit WHERE; EXPLAIN must show the tenant's index. Every answer is checked. With `--quick` there are fewer tenants, and
- * 200,000 rows of 200 tenants. Where all work is done in this process, which is SQLite,
- * the times are of CPU. On a machine that does other work only medians of many rounds mean something.
+ * 200,000 rows of 200 tenants. Where all work is done in this process, which is SQLite
+ * and PGlite, the times are of CPU. On a machine that does other work only medians of many rounds mean something.
  *
  *     npm run bench:isolation -- [--quick] [--json]
  */
@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { adoptTables } from '../../src/sql/adopt.ts'
-import { rightsFor } from '../matrix/postgres-cells.ts'
+import { pgliteVariants, rightsFor } from '../matrix/postgres-cells.ts'
 import { provideBetterSqlite3 } from '../servers/better-sqlite3.ts'
 import { startMariadb } from '../servers/mariadb.ts'
 import { startPostgres } from '../servers/postgres.ts'
@@ -22,6 +22,7 @@ import { mysqlDatabase } from '../support/mysql.ts'
 import { databaseHost } from '../support/tenant-databases.ts'
 import { deadlines, report, type Row, settings } from './harness.ts'
 import { measureCell } from './isolation-cell.ts'
+import { pgliteCell } from './isolation-pglite.ts'
 import { mysqlCell, mysqlStrategies } from './isolation-mysql.ts'
 import { marks, notes, pgCell, pgOptions, pgStrategies, quiet } from './isolation-postgres.ts'
 import { at } from './notes.ts'
@@ -43,6 +44,7 @@ try {
     ),
     inTurn(mysqlStrategies, (strategy) => mysqlCell(mysql, strategy, tenants)),
     inTurn(sqliteCells, (cell) => sqliteCell(folder, cell, tenants)),
+    inTurn(pgliteVariants, (variant) => pgliteCell(variant, tenants)),
   ])
   const cells = engines.flat()
   await quiet(host)

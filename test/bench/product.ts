@@ -1,5 +1,6 @@
 import type * as Mysql from '../../src/dialects/mysql/drivers/mysql-server.ts'
 import type * as Server from '../../src/dialects/postgres/drivers/pg-server.ts'
+import type * as Pglite from '../../src/dialects/postgres/drivers/pglite-server.ts'
 import type * as Better from '../../src/dialects/sqlite/drivers/better-sqlite3-server.ts'
 import type * as Libsql from '../../src/dialects/sqlite/drivers/libsql-server.ts'
 import type * as Index from '../../src/index.ts'
@@ -20,4 +21,7 @@ export const { createLibsqlServer } = (await import(
 export const { createBetterSqlite3Server } = (await import(
   `${built.href}dialects/sqlite/drivers/better-sqlite3-server.js`
 )) as typeof Better
+export const { createPgliteServer } = (await import(
+  `${built.href}dialects/postgres/drivers/pglite-server.js`
+)) as typeof Pglite
 export const { createPgServer } = (await import(`${built.href}dialects/postgres/drivers/pg-server.js`)) as typeof Server
