@@ -51,8 +51,10 @@ describeWith(['postgres18'], "writers in each other's way on PostgreSQL", ({ pos
     const other = await pool.connect()
     try {
       await other.query('begin')
+      // Who looks first finds the deadlock, and is given up.
+      await other.query(`set local deadlock_timeout to '20s'`)
       await other.query(`select 1 from ${table} where id = $1 for update`, [id])
-      // Has the counter and waits for the row; who began to wait first finds the deadlock first, and is given up.
+      // Has the counter and waits for the row.
       const update = store.update(id, { metadata: { ours: 1 } })
       await waitsForLock(pool)
       await other.query(`update ${counter} set last = last + 0`)
