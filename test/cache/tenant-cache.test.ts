@@ -1,5 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createTenantCache } from '../../src/cache/tenant-cache.ts'
 import type { TenantCache } from '../../src/contracts/cache.ts'
 import type { Tenant } from '../../src/contracts/tenant.ts'
@@ -362,6 +362,21 @@ describe('createTenantCache', () => {
     { negativeTtlSeconds: Number.POSITIVE_INFINITY },
   ])('refuses %o', (change) => {
     expect(() => create(change)).toThrow(expect.objectContaining({ code: 'TENANCY_ERR_CONFIG_INVALID' }))
+  })
+
+  it('asks the real clock at most once in 50 ms', () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'performance'] })
+    onTestFinished(() => void vi.useRealTimers())
+    vi.advanceTimersByTime(1000)
+    const asked = vi.spyOn(performance, 'now')
+    cache = createTenantCache({ maxSize: 3, ttlSeconds: 60 })
+    cache.set(tenant('1', 'acme'))
+    for (let i = 0; i < 100; i++) expect(cache.peek('acme')).toBeDefined()
+    expect(asked.mock.calls.length).toBeLessThan(3)
+    vi.advanceTimersByTime(59_990)
+    expect(cache.peek('acme')).toBeDefined()
+    vi.advanceTimersByTime(60)
+    expect(cache.peek('acme')).toBeUndefined()
   })
 
   it('goes by the real clock when none is given, in fractions of a second too', async () => {
