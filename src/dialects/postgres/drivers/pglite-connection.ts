@@ -4,6 +4,9 @@ import { tenancyError } from '../../../errors.ts'
 import { createMutex } from '../../../util/mutex.ts'
 import type { Pglite, PgliteQuery, PgliteResult, PgliteTransaction } from './pglite-types.ts'
 
+/** SQLSTATE of every statement in a transaction that has failed. */
+const FAILED_TRANSACTION = '25P02'
+
 /** Whose a transaction is; `undefined` for the admin connection. */
 export type Owner = string | undefined
 
@@ -12,6 +15,11 @@ export interface OpenTransaction {
   readonly query: PgliteQuery
   /** Several statements without parameters in one text. */
   exec(text: string): Promise<PgliteResult[]>
+  /**
+   * One statement behind a text that it depends on: nothing comes between them. A transaction that has failed takes nothing
+   * but a ROLLBACK, and so the statement alone.
+   */
+  queryAfter(lead: string, ...statement: Parameters<PgliteQuery>): Promise<PgliteResult>
   /** Runs `work` in a savepoint, undone when it throws. */
   nest<T>(work: (inner: OpenTransaction) => Promise<T>): Promise<T>
 }
@@ -21,6 +29,7 @@ export type Ending = 'commit' | 'rollback'
 
 /** A transaction that opens at its first statement and is ended from outside. */
 export interface HeldTransaction {
+  /** Rejects with TENANCY_ERR_TRANSACTION_FINISHED when it is ended before its turn. */
   readonly opened: Promise<OpenTransaction>
   /** Settles when the transaction has ended: after a rollback, or what was one, with TENANCY_ERR_TRANSACTION_ROLLED_BACK. */
   end(how: Ending): Promise<void>
@@ -30,7 +39,7 @@ export interface HeldTransaction {
 export interface PgliteConnection {
   /**
    * Runs `work` in a transaction of its own that begins with `preamble`. Afterwards the session is as it was before,
-   * whatever the statements did to it.
+   * whatever the statements did to it. It is rolled back when a nested one is still under way, half of which would stay.
    *
    * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_TRANSACTION_ROLLED_BACK, TENANCY_ERR_CLOSED
    */
@@ -92,15 +101,22 @@ export function createPgliteConnection({ pglite, restore, timeoutMs }: PgliteCon
       try {
         return await pglite.transaction(async (raw) => {
           await raw.exec(preamble)
-          const { open, mayHaveFailed, finish } = openTransaction(raw)
+          const queue = inTurns(raw)
+          const { open, state, finish } = openTransaction(queue)
           const membership: Membership = { owner, opened: Promise.resolve(open), ended: false }
-          try {
-            const result = await inside.run(membership, () => work(open))
-            if (mayHaveFailed()) await assertNotAborted(raw)
-            return result
-          } finally {
+          // Before anything else is awaited: what comes in between could fail, and COMMIT would be a ROLLBACK.
+          const end = () => {
             membership.ended = true
             finish()
+          }
+          try {
+            const result = await inside.run(membership, () => work(open))
+            end()
+            if (state.nested > 0) throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
+            if (state.unanswered > 0) await assertNotAborted(queue)
+            return result
+          } finally {
+            end()
           }
         })
       } finally {
@@ -129,10 +145,15 @@ export function createPgliteConnection({ pglite, restore, timeoutMs }: PgliteCon
         if (!membership.ended) resolve(open)
         if ((await ending.promise) === 'rollback') throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
       })
-      done.catch((error: unknown) => {
-        membership.ended = true
-        reject(error)
-      })
+      done.then(
+        () => reject(tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')),
+        (error: unknown) => {
+          membership.ended = true
+          reject(error)
+        },
+      )
+      // Who held it may not have asked for it.
+      opened.catch(() => {})
       return Object.freeze({
         opened,
         async end(how: Ending) {
@@ -176,32 +197,66 @@ function deferred<T>(): Deferred<T> {
   return { promise, ...(settle as unknown as Omit<Deferred<T>, 'promise'>) }
 }
 
+/** What statements are sent on: a transaction of PGlite, or the one around a savepoint. */
+type Sender = Pick<OpenTransaction, 'query' | 'exec' | 'queryAfter'>
+
+/** One after the other, in order of arrival. PGlite has an order too, but would let others in behind a lead. */
+function inTurns(raw: PgliteTransaction): Sender {
+  let last: Promise<unknown> = Promise.resolve()
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const turn = last.then(work, work)
+    last = turn
+    return turn
+  }
+  return {
+    query: (...statement) => inTurn(() => raw.query(...statement)),
+    exec: (text) => inTurn(() => raw.exec(text)),
+    queryAfter: (lead, ...statement) =>
+      inTurn(async () => {
+        await raw.exec(lead).catch(unlessFailedBefore)
+        return raw.query(...statement)
+      }),
+  }
+}
+
+function unlessFailedBefore(error: unknown): void {
+  if ((error as { code?: unknown }).code !== FAILED_TRANSACTION) throw error
+}
+
 interface Opening {
   readonly open: OpenTransaction
-  /** False when every statement has succeeded: PostgreSQL has given up no such transaction. */
-  mayHaveFailed(): boolean
+  /** Statements that have not succeeded: where there is none, PostgreSQL has not given up the transaction. */
+  readonly state: { readonly unanswered: number; readonly nested: number }
   finish(): void
 }
 
-function openTransaction(raw: PgliteTransaction): Opening {
-  let finished = false
-  let notSucceeded = 0
+function openTransaction(sender: Sender): Opening {
+  const state = { finished: false, unanswered: 0, nested: 0 }
+  const assertOpen = () => {
+    if (state.finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
+  }
   const send = async <T>(statement: () => Promise<T>): Promise<T> => {
-    if (finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-    notSucceeded++
+    assertOpen()
+    state.unanswered++
     const result = await statement()
-    notSucceeded--
+    state.unanswered--
     return result
   }
   const open: OpenTransaction = Object.freeze({
-    query: (...statement: Parameters<PgliteQuery>) => send(() => raw.query(...statement)),
-    exec: (text: string) => send(() => raw.exec(text)),
+    query: (...statement: Parameters<PgliteQuery>) => send(() => sender.query(...statement)),
+    exec: (text: string) => send(() => sender.exec(text)),
+    queryAfter: (...led: Parameters<OpenTransaction['queryAfter']>) => send(() => sender.queryAfter(...led)),
     async nest<T>(work: (inner: OpenTransaction) => Promise<T>) {
-      if (finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-      return inSavepoint(open, work)
+      assertOpen()
+      state.nested++
+      try {
+        return await inSavepoint(open, work)
+      } finally {
+        state.nested--
+      }
     },
   })
-  return { open, mayHaveFailed: () => notSucceeded > 0, finish: () => void (finished = true) }
+  return { open, state, finish: () => void (state.finished = true) }
 }
 
 let savepoints = 0
@@ -224,9 +279,9 @@ async function inSavepoint<T>(outer: OpenTransaction, work: (inner: OpenTransact
 }
 
 /** COMMIT of a failed transaction is a silent ROLLBACK; this makes it an error. */
-async function assertNotAborted(raw: PgliteTransaction): Promise<void> {
+async function assertNotAborted(queue: Sender): Promise<void> {
   try {
-    await raw.exec('select 1')
+    await queue.exec('select 1')
   } catch (error) {
     throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK', [], error)
   }

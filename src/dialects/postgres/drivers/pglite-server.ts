@@ -97,7 +97,8 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     )
   const confined = {
     client: (scope: Scope, guard: Guard) => pgliteTenantClient(parts().connection, session(scope, guard)),
-    lazyTransaction: (scope: Scope, guard: Guard) => pgliteLazyTransaction(parts().connection, session(scope, guard)),
+    lazyTransaction: (scope: Scope, guard: Guard) =>
+      pgliteLazyTransaction(parts().connection, session(scope, guard), options.poolTimeout * 1000),
   }
 
   return Object.freeze({

@@ -1,3 +1,5 @@
+import { createSharedTransaction } from '../../../connections/shared-transaction.ts'
+import { openTransactions } from '../../../context.ts'
 import type { Guard, LazyTransaction } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
 import { quoteIdentifier } from '../quote.ts'
@@ -11,9 +13,6 @@ import type { PgliteQuery } from './pglite-types.ts'
 export const PGLITE_SERVING_ROLE = 'tenancy_app'
 
 const SERVING = `set local session authorization ${quoteIdentifier(PGLITE_SERVING_ROLE)}`
-
-/** SQLSTATE of every statement in a transaction that has failed. */
-const FAILED_TRANSACTION = '25P02'
 
 /** What confines one tenant. */
 export interface PgliteSession {
@@ -54,41 +53,50 @@ export function pgliteTenantClient(connection: PgliteConnection, session: Pglite
 }
 
 /** One transaction for several statements of a request. While it is open the embedded database serves nobody else. */
-export function pgliteLazyTransaction(connection: PgliteConnection, session: PgliteSession): LazyTransaction {
-  let held: HeldTransaction | undefined
-  let finished = false
-
-  const open = async (): Promise<OpenTransaction> => {
-    if (finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
-    held ??= connection.hold(session.tenantId, preamble(session))
-    return held.opened
-  }
+export function pgliteLazyTransaction(
+  connection: PgliteConnection,
+  session: PgliteSession,
+  timeoutMs: number,
+): LazyTransaction {
+  let used = false
+  const transaction = createSharedTransaction<HeldTransaction>({
+    depth: openTransactions,
+    timeoutMs,
+    async begin() {
+      used = true
+      return connection.hold(session.tenantId, preamble(session))
+    },
+    end: (held, how) => held.end(how),
+  })
   const query: PgliteQuery = async (...statement) => {
     check(session, statement[0])
-    return send(await open(), session, statement)
+    const { opened } = await transaction.connection()
+    return send(await opened, session, statement)
   }
-  const transaction = async <T>(work: (transaction: object) => Promise<T>) => {
+  const nested = async <T>(work: (transaction: object) => Promise<T>) => {
     session.guard()
-    return (await open()).nest((inner) => work(facade(inner, session)))
-  }
-  const finish = async (how: 'commit' | 'rollback'): Promise<void> => {
-    if (finished) return
-    finished = true
-    await held?.end(how)
+    const { connection: held, begun, over } = await transaction.nest()
+    try {
+      const open = await held.opened
+      begun()
+      return await open.nest((inner) => work(facade(inner, session)))
+    } finally {
+      over()
+    }
   }
   const commit = async (): Promise<void> => {
     try {
-      if (held !== undefined && !finished) session.guard('send')
+      if (used) session.guard('send')
     } catch (error) {
-      await finish('rollback').catch(() => {})
+      await transaction.rollback()
       throw error
     }
-    await finish('commit')
+    await transaction.commit()
   }
   return Object.freeze({
-    client: Object.freeze({ query, transaction }),
+    client: Object.freeze({ query, transaction: nested }),
     commit,
-    rollback: () => finish('rollback').catch(() => {}),
+    rollback: transaction.rollback,
   })
 }
 
@@ -110,19 +118,11 @@ async function send(open: OpenTransaction, session: PgliteSession, statement: Pa
   session.guard('send')
   const [text, ...rest] = statement
   session.onStatement?.(text)
-  await sayAgain(open, session)
-  return open.query(session.scopeText(text), ...rest)
-}
-
-/** Before every statement: the one before may have changed the role. */
-async function sayAgain(open: OpenTransaction, { scope }: PgliteSession): Promise<void> {
-  if (scope.again === undefined) return
-  try {
-    await open.exec(`${SERVING};${scope.again}`)
-  } catch (error) {
-    // A failed transaction takes nothing but its ROLLBACK.
-    if ((error as { code?: unknown }).code !== FAILED_TRANSACTION) throw error
-  }
+  const { again } = session.scope
+  const scoped = session.scopeText(text)
+  if (again === undefined) return open.query(scoped, ...rest)
+  // Before every statement, with nothing in between: the one before may have changed the role.
+  return open.queryAfter(`${SERVING};${again}`, scoped, ...rest)
 }
 
 /** Refuses before anything is sent. */
