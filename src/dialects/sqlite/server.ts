@@ -146,9 +146,14 @@ export function createSqliteServer<F extends DatabaseFile>(
       if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
       const ready = opened ?? (await load(options, driver, location))
       try {
-        const hasLog = await useWriteAheadLog(ready.openConnection, ready.location.mainFile, ready.main.timeoutMs)
+        const { mainFile, registryFile } = ready.location
+        const logs: boolean[] = []
+        // The registry too: without the log, processes that write it at once can shut it for each other, for as long as they live.
+        for (const file of [mainFile, registryFile]) {
+          logs.push(await useWriteAheadLog(ready.openConnection, file, ready.main.timeoutMs))
+        }
         opened ??= ready
-        return hasLog ? [] : [NO_WAL]
+        return logs.includes(false) ? [NO_WAL] : []
       } catch (error) {
         throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [' of `databaseUrl` cannot be reached.'], error)
       }
