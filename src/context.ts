@@ -67,6 +67,8 @@ const shared = globalThis as { [STORAGE]?: AsyncLocalStorage<TenancyContext> }
 shared[STORAGE] ??= new AsyncLocalStorage<TenancyContext>()
 const storage = shared[STORAGE]
 const instances = new Set<ContextInstance>()
+/** Of each app that is registered and not closed, started or not: which registry its tenants are in. */
+const registries = new Map<object, unknown>()
 /** Whether the last start failed: Fastify keeps its error, and `ready()` again only throws it. */
 let startFailed = false
 const AFTER_FAILURE =
@@ -86,6 +88,16 @@ export function noteFailedStart(): void {
 /** Makes them forget it. */
 export function removeInstance(instance: ContextInstance): void {
   instances.delete(instance)
+}
+
+/** Makes the global functions know that there is an app, before it starts. @param registry equal to that of apps with the same tenants */
+export function addApp(app: object, registry: unknown): void {
+  registries.set(app, registry)
+}
+
+/** Makes them forget it. */
+export function removeApp(app: object): void {
+  registries.delete(app)
 }
 
 /** The current context, if any. */
@@ -199,6 +211,9 @@ async function instanceHere(): Promise<ContextInstance> {
   if (current !== undefined) return current
   const [only, second] = instances
   if (only === undefined) throw tenancyError('TENANCY_ERR_NOT_STARTED', startFailed ? [AFTER_FAILURE] : [])
-  if (second !== undefined) throw tenancyError('TENANCY_ERR_AMBIGUOUS_INSTANCE', [instances.size])
+  // One that is not started, or could not, has tenants of the same names: its job must not run as that of another company.
+  if (second !== undefined || new Set(registries.values()).size > 1) {
+    throw tenancyError('TENANCY_ERR_AMBIGUOUS_INSTANCE', [Math.max(instances.size, registries.size)])
+  }
   return only
 }

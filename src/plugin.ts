@@ -2,11 +2,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunc
 import fp from 'fastify-plugin'
 import { createAdmission } from './admission/admission.ts'
 import { parseConfig, type TenancyOptions } from './config.ts'
-import { noteFailedStart, TenancyContext } from './context.ts'
+import { addApp, noteFailedStart, removeApp, TenancyContext } from './context.ts'
 import type { Tenant } from './contracts/tenant.ts'
 import { tenancyError } from './errors.ts'
 import { explain, refuse } from './problem.ts'
 import type { TenantDb } from './register.ts'
+import { registryIdentity } from './registry.ts'
 import { bindQueuedResponse, bindQueuedResponses, decorateRequests, enter, leave } from './request-context.ts'
 import { endTransactionOf, keepTransaction } from './request-transaction.ts'
 import { configuredResolver } from './resolver.ts'
@@ -138,7 +139,9 @@ export const tenancy = fp(
     app.addHook(config.hook, resolveTenant)
     app.addHook('onError', explain)
     app.addHook('onReady', start)
+    addApp(app, registryIdentity(config))
     app.addHook('onClose', async () => {
+      removeApp(app)
       await Promise.all([ended, instance.close()])
     })
   },

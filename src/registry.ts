@@ -19,6 +19,13 @@ export function configuredStore(config: Config, server: Server): TenantStore {
   return config.tenantStore ?? storeOn(server.registry.connection, config, server)
 }
 
+/** Equal for configurations that surely lead to one registry. */
+export function registryIdentity({ tenantStore, registrySchema, databaseUrl }: Config): unknown {
+  if (tenantStore !== undefined) return tenantStore
+  const url = databaseUrl.reveal()
+  return url === 'pglite:memory' ? Symbol(url) : `${url} ${registrySchema}`
+}
+
 /** The same registry over a connection that only news take; undefined where it has none. */
 export function configuredNews(config: Config, server: Server): TenantStore | undefined {
   const { news } = server.registry

@@ -4,7 +4,7 @@ import type { IsolationStrategy } from './contracts/isolation.ts'
 import { tenancyError } from './errors.ts'
 import { readMigrations } from './migrations/reader.ts'
 import { migrateNamespace } from './migrations/runner.ts'
-import { shareTables } from './sql/adopt.ts'
+import { assertUnshared, shareTables } from './sql/adopt.ts'
 
 /**
  * Makes the user's tables that all tenants use speak of the place where they are. Before tables of tenants are adopted.
@@ -15,6 +15,7 @@ export function adoptSharedTables(
   { shared }: Pick<DatabaseServer, 'shared'>,
   { needs }: Pick<IsolationStrategy, 'needs'>,
 ): void {
+  assertUnshared(schema, sharedTables)
   if (sharedTables.length === 0) return
   const apart = needs.filter((name) => shared?.reach.has(name) !== true)
   if (shared === undefined || apart.length > 0) {

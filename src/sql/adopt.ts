@@ -37,6 +37,35 @@ export function adoptTables(schema?: Readonly<Record<string, unknown>>): number 
   return adopted
 }
 
+/** Names of what any instance of this process shares, and where it says so. */
+const sharedNames = new Set<string>()
+const sharedHolders = new WeakSet<object>()
+/** What is of each tenant to some instance. */
+const ownHolders = new WeakSet<object>()
+
+/**
+ * Notes that all in `schema` but these names is of each tenant. A table that another instance of this process shares is
+ * shared wherever it is used: all tenants of this one would read and write the same rows.
+ * @param shared the tables that this instance shares itself
+ * @throws TENANCY_ERR_CONFIG_INVALID when there is such a table in `schema`, or could be where `schema` is missing
+ */
+export function assertUnshared(schema: Readonly<Record<string, unknown>> | undefined, shared: readonly string[]): void {
+  if (schema === undefined && [...sharedNames].some((name) => !shared.includes(name))) {
+    throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
+      '- schema: missing, and another instance of this process has shared tables, which would be shared here too. Hand in your tables.',
+    ])
+  }
+  for (const { name, holder } of placesOf(schema)) {
+    if (shared.includes(name)) continue
+    if (sharedHolders.has(holder)) {
+      throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
+        `- schema: another instance of this process shares the table ${name}, so that all tenants of this one would have it in common. Name it in \`sharedTables\` here too, or make it anew.`,
+      ])
+    }
+    ownHolders.add(holder)
+  }
+}
+
 /**
  * Makes the tables and views of these names speak of the namespace that all tenants share: their SQL says
  * `"shared"."plans"` from now on, in the whole process, whoever asks. Idempotent. To be called before
@@ -49,9 +78,7 @@ export function shareTables(
   names: readonly string[],
   qualifier: string,
 ): void {
-  const places = [...new Set(Object.values(schema))].flatMap((candidate) =>
-    typeof candidate === 'object' && candidate !== null ? (schemaPlaceOf(candidate) ?? []) : [],
-  )
+  const places = placesOf(schema)
   for (const name of names) {
     // Names are compared without case: to some databases that is one table. One elsewhere is another.
     const [only, twin] = places.filter(
@@ -61,11 +88,19 @@ export function shareTables(
     )
     if (only?.name !== name) throw unshareable(`no table ${name} is in \`schema\`. Hand in all your tables`)
     if (twin !== undefined) throw unshareable(`${name} is the name of two tables in \`schema\`. Rename one`)
-    if (only.holder[only.key] === TENANT_TOKEN) {
+    if (only.holder[only.key] === TENANT_TOKEN || ownHolders.has(only.holder)) {
       throw unshareable(`the table ${name} is one of each tenant to another instance of this process`)
     }
     only.holder[only.key] = qualifier
+    sharedHolders.add(only.holder)
+    sharedNames.add(name)
   }
+}
+
+function placesOf(schema: Readonly<Record<string, unknown>> = {}): SchemaPlace[] {
+  return [...new Set(Object.values(schema))].flatMap((candidate) =>
+    typeof candidate === 'object' && candidate !== null ? (schemaPlaceOf(candidate) ?? []) : [],
+  )
 }
 
 function unshareable(reason: string): Error {
