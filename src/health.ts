@@ -51,7 +51,7 @@ export function createHealth({ start, database, store, servers, sharedCache }: D
     const ask = createProbe(dependency, silent)
     return async () => {
       try {
-        await start()
+        await inTime(start(), PATIENCE_MS, () => tenancyError(silent))
         await ask()
         return { ok: true }
       } catch (error) {

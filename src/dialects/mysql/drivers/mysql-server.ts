@@ -241,7 +241,8 @@ async function accountsOf({ serving, adminPool }: Pick<Opened, 'serving' | 'admi
 }
 
 async function accountOf(pool: Pool): Promise<string> {
-  const [row] = await onLease(pool, (lease) => queryOn(lease)<{ account: string }>('select current_user() as account'))
+  const text = 'select current_user() as account'
+  const [row] = await onLease(pool, (lease) => queryOn(lease, REGISTRY_PATIENCE_MS)<{ account: string }>(text))
   return row?.account ?? ''
 }
 

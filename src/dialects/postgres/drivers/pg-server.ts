@@ -378,7 +378,7 @@ interface Session {
 async function sessionOf(pool: ConnectionSource): Promise<Session> {
   const text = `select current_user::text as role, pg_catalog.current_database()::text as database,
     extract(epoch from pg_catalog.pg_postmaster_start_time())::text as started`
-  const [session] = await queryOn(pool)<Session>(text)
+  const [session] = await queryOn(pool, REGISTRY_PATIENCE_MS)<Session>(text)
   return session ?? { role: '', database: '', started: '' }
 }
 

@@ -1,0 +1,67 @@
+import { connect, createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, it, onTestFinished } from 'vitest'
+import { withPort } from '../servers/database.ts'
+import { describeWith } from '../servers/suite.ts'
+import type { TenancyOptions } from '../../src/index.ts'
+import { tenantApp } from '../support/app.ts'
+import { until } from './fixture.ts'
+import { asSuperuser, baselineDatabase } from '../support/database.ts'
+
+/** Lets logins through, and while `deaf` swallows every query: a server, or a pooler, that hangs. */
+async function deafProxy(target: number) {
+  const state = { deaf: true, port: 0 }
+  const sockets = new Set<Socket>()
+  const server = createServer((client) => {
+    const up = connect({ port: target, host: '127.0.0.1' })
+    let swallowed = false
+    for (const one of [client, up])
+      sockets.add(one.on('error', () => {}).on('close', () => (client.destroy(), up.destroy())))
+    client.on('data', (bytes) => {
+      swallowed ||= state.deaf && (bytes[0] === 0x51 || bytes[0] === 0x50)
+      if (!swallowed) up.write(bytes)
+    })
+    up.on('data', (bytes) => client.write(bytes))
+  })
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  onTestFinished(() => {
+    for (const one of sockets) one.destroy()
+    server.close()
+  })
+  state.port = (server.address() as { port: number }).port
+  return state
+}
+
+describeWith(['postgres15'], 'a database that takes logins and answers no query, at the start', ({ postgres15 }) => {
+  it('health() answers, and what hung serves when the database does', async () => {
+    const { app, proxy } = await hanging()
+    onTestFinished(() => app.close())
+    expect(await Promise.race([app.tenancy.health().then(({ ok }) => ok), sleep(5000, 'hangs')])).toBe(false)
+    proxy.deaf = false
+    await until(async () => (await app.tenancy.health()).ok)
+    expect(await app.tenancy.get('acme')).toBeUndefined()
+  }, 60_000)
+
+  it('a start that failed and close() leave no connection', async () => {
+    const { app, database } = await hanging()
+    await app.close()
+    const mine = 'select from pg_stat_activity where usename in ($1, $2)'
+    await until(() =>
+      asSuperuser(database, async (client) => {
+        const { rowCount } = await client.query(mine, [database.appRole, database.ownerRole])
+        return rowCount === 0
+      }),
+    )
+  }, 60_000)
+
+  async function hanging() {
+    const database = await baselineDatabase(postgres15.url)
+    onTestFinished(() => database.drop())
+    const proxy = await deafProxy(postgres15.port)
+    const [databaseUrl, adminDatabaseUrl] = [database.appUrl, database.adminUrl].map((url) => withPort(url, proxy.port))
+    const options = { databaseUrl, adminDatabaseUrl, closeTimeoutSeconds: 2 } as TenancyOptions
+    const app = await tenantApp(database, options, { pluginTimeout: 1500 })
+    await expect(Promise.resolve(app.ready())).rejects.toMatchObject({ code: 'TENANCY_ERR_START_TIMEOUT' })
+    return { app, proxy, database }
+  }
+})
