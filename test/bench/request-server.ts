@@ -5,7 +5,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { Pool } from 'pg'
 import { serve } from './child.ts'
 import { notes, notesIn } from './notes.ts'
-import { getTenant, getTenantDb, tenancy } from './product.ts'
+import { getTenantDb, tenancy } from './product.ts'
 
 /** What a server process serves. */
 export interface ServerOptions {
@@ -70,7 +70,7 @@ async function tenant(app: FastifyInstance, { databaseUrl, adminDatabaseUrl, poo
     databasePoolSize: poolSize,
     drizzle: (client) => drizzle({ client }),
   })
-  app.get('/hello', async () => ({ hello: getTenant().identifier }))
+  app.get('/hello', async ({ tenant }) => ({ hello: tenant?.identifier }))
   app.get<{ Params: { id: number } }>('/notes/:id', noteSchema, async ({ params }) => {
     const database = getTenantDb() as NodePgDatabase
     const [note] = await database.select().from(notes).where(eq(notes.id, params.id))

@@ -7,8 +7,8 @@
  *
  *   hello   no database. `als` only enters an AsyncLocalStorage: on Node 20 that is most of the cost, on Node 24 it is
  *           nearly free. Two processes that run the very same app differ by up to a fifth, so there are several, which
- *           take turns, and what is compared closely, `als` and `plugin`, is served by the same ones. `bare` cannot be: an
- *           AsyncLocalStorage costs all promises of its process something.
+ *           take turns, and what is compared closely, `als` and `plugin`, is served by the same ones. For the comparison
+ *           with `bare` each has processes to itself: every AsyncLocalStorage costs all promises of its process something.
  *   note    one row by primary key through Drizzle; without tenancy by a plain pool and the table's full name.
  *
  *     npm run bench:request -- [--quick] [--json]
@@ -28,11 +28,11 @@ import type { ServerOptions } from './request-server.ts'
 
 const CONNECTIONS = 50
 const POOL_SIZE = 10
-/** Of a kind. */
-const PROCESSES = 3
 const migrations = fileURLToPath(new URL('./migrations', import.meta.url))
 
 const chosen = settings()
+/** Processes of a kind. */
+const processes = chosen.quick ? 2 : 3
 const postgres = await startPostgres({ version: 18 })
 const children: Child[] = []
 try {
@@ -64,18 +64,22 @@ try {
     return { ...(await variant(name, servers, hello, app)), clock } satisfies Variant
   }
   const [hello, note] = exchangesOf(tenants)
-  const both = await Promise.all(Array.from({ length: PROCESSES }, () => serve('als', 'tenant')))
-  const bare = await Promise.all(Array.from({ length: 2 * PROCESSES }, () => serve('bare')))
+  const several = (...apps: ServerOptions['apps']) =>
+    Promise.all(Array.from({ length: processes }, () => serve(...apps)))
+  const both = await several('als', 'tenant')
+  const [bare, others] = await Promise.all([several('bare'), several('bare')])
   const hellos = [
-    await helloVariant('bare', bare.slice(PROCESSES)),
+    await helloVariant('bare', bare),
     await helloVariant('als', both),
     await helloVariant('plugin', both, 1),
-    await helloVariant('bare, again', bare.slice(0, PROCESSES)),
+    await helloVariant('als alone', await several('als')),
+    await helloVariant('plugin alone', await several('tenant')),
+    await helloVariant('bare, again', others),
   ]
   const queries = [
-    await variant('plain pool', bare.slice(0, 1), note),
+    await variant('plain pool', others.slice(0, 1), note),
     await variant('plugin', [await serve('tenant')], note),
-    await variant('plain pool, again', bare.slice(1, 2), note),
+    await variant('plain pool, again', others.slice(1, 2), note),
   ]
 
   const [helloEnd, noteEnd] = deadlines(chosen, 2)
@@ -83,8 +87,8 @@ try {
   const noteTimes = await measure(queries, 200, noteEnd ?? 0)
   const rows: Row[] = [
     throughputRow('hello', helloTimes, 'plugin', 'als', { least: 0.95 }),
-    throughputRow('hello', helloTimes, 'plugin', 'bare', { least: 0.82 }),
-    throughputRow('hello', helloTimes, 'als', 'bare'),
+    throughputRow('hello', helloTimes, 'plugin alone', 'bare', { least: 0.82 }),
+    throughputRow('hello', helloTimes, 'als alone', 'bare'),
     throughputRow('hello', helloTimes, 'bare, again', 'bare'),
     throughputRow('note', noteTimes, 'plugin', 'plain pool', { least: 0.8 }),
     throughputRow('note', noteTimes, 'plain pool, again', 'plain pool'),
