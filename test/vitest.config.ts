@@ -11,7 +11,7 @@ const inProcesses = ['test/e2e/demo.test.ts']
 
 /** They send no query of Drizzle's, or nothing that depends on it. Where SQL Server is concerned there is no other version. */
 const withoutDrizzle = [
-  'test/faults/!(mssql)*.test.ts',
+  'test/faults/!(mssql|registry-flood)*.test.ts',
   'test/conformance/!(mssql)*-{verify,doctor}.test.ts',
   'test/conformance/postgres-{altered-session,design,destroy,rls-repairs,row-key,tenant-roles}.test.ts',
   'test/attack/{left-encoding,negative-controls,postgres-schema,qualified,tenant-roles,two-hosts}.test.ts',

@@ -8,17 +8,21 @@ import { operationsOf } from './cell-operations.ts'
 /** For each cell and version of Drizzle; more on demand. */
 const OPERATIONS = Number(process.env['ATTACK_OPERATIONS'] ?? 10_000)
 
-/** Seconds that most waits for the only connection are longer than. */
+/** Seconds that most waits for the only connection are longer than, and none for a new one: whoever opens a server has to get it. */
 const TOO_SHORT = 0.005
 
 /** Makes a cell with connections, or files, for so many at once; `poolTimeout` is the longest wait for one, in seconds. */
 export type CellMaker = (poolSize: number, poolTimeout?: number) => Cell
 
-/** Attacks a cell with pools of these sizes, and sees that the attack finds what is wrong, such as these. */
+/**
+ * Attacks a cell with pools of these sizes, and sees that the attack finds what is wrong, such as these.
+ * @param tooShort seconds, where a new connection takes longer than elsewhere
+ */
 export function attackSuite(
   cellOf: CellMaker,
   broken: Readonly<Record<string, OpenBrokenCell>>,
   poolSizes: readonly number[] = [1, 5],
+  tooShort = TOO_SHORT,
 ): void {
   describe.each(poolSizes)('a pool of %i', (poolSize) => {
     const { attack, opened } = attacked(cellOf(poolSize))
@@ -83,7 +87,7 @@ export function attackSuite(
   // Where nobody waits, nobody waits too long.
   if (cellOf(1).features.includes('synchronous')) return
   describe('a wait that is too short', () => {
-    const { attack } = attacked(cellOf(1, TOO_SHORT))
+    const { attack } = attacked(cellOf(1, tooShort))
 
     it('fails, and lets nothing cross', async () => {
       let disturbed = 0

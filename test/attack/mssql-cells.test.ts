@@ -10,7 +10,7 @@ import { rlsStrategy } from '../../src/isolation/rls.ts'
 import { createTextScoper } from '../../src/sql/scoped-text.ts'
 import { mssqlCell, mssqlStrategies } from '../matrix/mssql-cells.ts'
 import { open } from '../support/database.ts'
-import { describeMssql, hasPolicies, sharedSchemas } from '../support/mssql.ts'
+import { describeMssql, hasPolicies, secondsToConnect, sharedSchemas } from '../support/mssql.ts'
 import type { OpenBrokenCell } from './broken-cells.ts'
 import { attackSuite } from './cell-suite.ts'
 
@@ -42,11 +42,17 @@ const textOfTheFirst: OpenBrokenCell = (url) => {
   }
 }
 
+/** To log in is several network turns there. A server that is opened needs a connection in this time. */
+const tooShort = await secondsToConnect()
+
 describeMssql('attack on every cell of SQL Server', (url) => {
   const strategies = hasPolicies ? [...mssqlStrategies, rlsStrategy()] : mssqlStrategies
   describe.each(strategies)('$name', (strategy) => {
-    attackSuite((...pool) => mssqlCell(url, strategy, ...pool), {
-      'texts remembered without their tenant': textOfTheFirst,
-    })
+    attackSuite(
+      (...pool) => mssqlCell(url, strategy, ...pool),
+      { 'texts remembered without their tenant': textOfTheFirst },
+      undefined,
+      tooShort,
+    )
   })
 })
