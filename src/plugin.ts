@@ -20,6 +20,7 @@ import {
   routeMode,
   type RouteTenancy,
 } from './route-options.ts'
+import { forgetUnseen, noteUnseen } from './sql/adopt.ts'
 import { createTenancy, type Tenancy, type TenancyInstance } from './tenancy.ts'
 import { pathMatcher } from './util/path-match.ts'
 
@@ -140,8 +141,10 @@ export const tenancy = fp(
     app.addHook('onError', explain)
     app.addHook('onReady', start)
     addApp(app, registryIdentity(config))
+    if (config.schema === undefined) noteUnseen(app, config.sharedTables)
     app.addHook('onClose', async () => {
       removeApp(app)
+      forgetUnseen(app)
       await Promise.all([ended, instance.close()])
     })
   },

@@ -42,6 +42,18 @@ const sharedNames = new Set<string>()
 const sharedHolders = new WeakSet<object>()
 /** What is of each tenant to some instance. */
 const ownHolders = new WeakSet<object>()
+/** Apps that did not say which their tables are, with the names that they share. */
+const unseen = new Map<object, readonly string[]>()
+
+/** Notes that an app has tables which nobody showed: none that another one shares may be among them. */
+export function noteUnseen(app: object, shared: readonly string[]): void {
+  unseen.set(app, shared)
+}
+
+/** It is closed. */
+export function forgetUnseen(app: object): void {
+  unseen.delete(app)
+}
 
 /**
  * Notes that all in `schema` but these names is of each tenant. A table that another instance of this process shares is
@@ -88,6 +100,11 @@ export function shareTables(
     )
     if (only?.name !== name) throw unshareable(`no table ${name} is in \`schema\`. Hand in all your tables`)
     if (twin !== undefined) throw unshareable(`${name} is the name of two tables in \`schema\`. Rename one`)
+    if ([...unseen.values()].some((others) => !others.includes(name))) {
+      throw unshareable(
+        `another app of this process without \`schema\` may have the table ${name} per tenant. Hand in its tables`,
+      )
+    }
     if (only.holder[only.key] === TENANT_TOKEN || ownHolders.has(only.holder)) {
       throw unshareable(`the table ${name} is one of each tenant to another instance of this process`)
     }

@@ -1,11 +1,12 @@
 import { sql } from 'drizzle-orm'
 import { pgTable, text } from 'drizzle-orm/pg-core'
-import { expect, it, onTestFinished } from 'vitest'
+import Fastify from 'fastify'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { db, migrationsOf } from '../faults/fixture.ts'
 import { runWithTenant, type TenancyOptions } from '../../src/index.ts'
 import { withPort } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
-import { tenantApp } from '../support/app.ts'
+import { optionsFor, tenantApp } from '../support/app.ts'
 import { baselineDatabase } from '../support/database.ts'
 
 describeWith(['postgres15'], 'two apps in one process', ({ postgres15 }) => {
@@ -77,16 +78,26 @@ describeWith(['postgres15'], 'two apps in one process', ({ postgres15 }) => {
     },
   )
 
-  it('a table of each tenant of one app cannot be shared by another', async () => {
+  it('a table of each tenant of one app cannot be shared by another, which may be one that does not say so', async () => {
     const database = await fresh()
-    const [plans, items] = [pgTable('plans', { name: text('name') }), pgTable('items', { name: text('name') })]
+    const made = () => pgTable('plans', { name: text('name') })
+    const [plans, items] = [made(), pgTable('items', { name: text('name') })]
     const sharedMigrations = await migrationsOf(['create table "plans" ("name" text)'])
     const shared = { sharedTables: ['plans'], sharedMigrations }
-    const fine = { schema: { plans: pgTable('plans', { name: text('name') }), items }, ...shared }
+    const fine = { schema: { plans: made(), items }, ...shared }
     // That there are apps that share is known from here on.
     for (let i = 0; i < 2; i++) await (await tenantApp(database, fine)).close()
     await (await tenantApp(database, { schema: { plans, items } })).close()
     const both = tenantApp(database, { schema: { plans, items }, ...shared })
     await expect(both).rejects.toMatchObject({ code: 'TENANCY_ERR_CONFIG_INVALID' })
+    // As in a process where nobody has shared yet.
+    vi.resetModules()
+    const { default: anew } = await import('../../src/index.ts')
+    const unseen = Fastify()
+    await unseen.register(anew, optionsFor(database))
+    const sharing = () => Fastify().register(anew, optionsFor(database, { ...fine, schema: { plans: made(), items } }))
+    await expect(sharing()).rejects.toMatchObject({ code: 'TENANCY_ERR_CONFIG_INVALID' })
+    await unseen.close()
+    await sharing()
   })
 })
