@@ -41,7 +41,7 @@ export function attackSuite(
       if (opened().disturb === undefined) return
       expect(findings.struck).toBeGreaterThan(0)
       expect(findings.disturbed).toBeGreaterThan(0)
-    }, 240_000)
+    }, 600_000)
 
     it('control: finds a tenant that is kept in a module variable', async () => {
       const findings = await attack({
@@ -104,7 +104,7 @@ export function attackSuite(
         disturbed = findings.disturbed
       }
       expect(disturbed).toBeGreaterThan(0)
-    }, 240_000)
+    }, 600_000)
   })
 }
 
