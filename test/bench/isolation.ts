@@ -44,7 +44,8 @@ try {
     ),
     inTurn(mysqlStrategies, (strategy) => mysqlCell(mysql, strategy, tenants)),
     inTurn(sqliteCells, (cell) => sqliteCell(folder, cell, tenants)),
-    inTurn(pgliteVariants, (variant) => pgliteCell(variant, tenants)),
+    // Each makes two databases of its own.
+    inTurn(pgliteVariants, (variant) => pgliteCell(variant, chosen.quick ? 3 : tenants)),
   ])
   const cells = engines.flat()
   await quiet(host)
