@@ -141,7 +141,7 @@ export const tenancy = fp(
     app.addHook('onError', explain)
     app.addHook('onReady', start)
     addApp(app, registryIdentity(config))
-    if (config.schema === undefined) noteUnseen(app, config.sharedTables)
+    if (config.schema === undefined) noteUnseen(app)
     app.addHook('onClose', async () => {
       removeApp(app)
       forgetUnseen(app)

@@ -37,17 +37,17 @@ export function adoptTables(schema?: Readonly<Record<string, unknown>>): number 
   return adopted
 }
 
-/** Names of what any instance of this process shares, and where it says so. */
-const sharedNames = new Set<string>()
+/** Whether any instance of this process shares tables, and which. */
+let anyShared = false
 const sharedHolders = new WeakSet<object>()
 /** What is of each tenant to some instance. */
 const ownHolders = new WeakSet<object>()
-/** Apps that did not say which their tables are, with the names that they share. */
-const unseen = new Map<object, readonly string[]>()
+/** Apps that did not say which their tables are, and so share none. */
+const unseen = new Set<object>()
 
 /** Notes that an app has tables which nobody showed: none that another one shares may be among them. */
-export function noteUnseen(app: object, shared: readonly string[]): void {
-  unseen.set(app, shared)
+export function noteUnseen(app: object): void {
+  unseen.add(app)
 }
 
 /** It is closed. */
@@ -62,7 +62,7 @@ export function forgetUnseen(app: object): void {
  * @throws TENANCY_ERR_CONFIG_INVALID when there is such a table in `schema`, or could be where `schema` is missing
  */
 export function assertUnshared(schema: Readonly<Record<string, unknown>> | undefined, shared: readonly string[]): void {
-  if (schema === undefined && [...sharedNames].some((name) => !shared.includes(name))) {
+  if (schema === undefined && shared.length === 0 && anyShared) {
     throw tenancyError('TENANCY_ERR_CONFIG_INVALID', [
       '- schema: missing, and another instance of this process has shared tables, which would be shared here too. Hand in your tables.',
     ])
@@ -100,7 +100,7 @@ export function shareTables(
     )
     if (only?.name !== name) throw unshareable(`no table ${name} is in \`schema\`. Hand in all your tables`)
     if (twin !== undefined) throw unshareable(`${name} is the name of two tables in \`schema\`. Rename one`)
-    if ([...unseen.values()].some((others) => !others.includes(name))) {
+    if (unseen.size > 0) {
       throw unshareable(
         `another app of this process without \`schema\` may have the table ${name} per tenant. Hand in its tables`,
       )
@@ -110,7 +110,7 @@ export function shareTables(
     }
     only.holder[only.key] = qualifier
     sharedHolders.add(only.holder)
-    sharedNames.add(name)
+    anyShared = true
   }
 }
 

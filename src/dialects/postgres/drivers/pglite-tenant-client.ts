@@ -58,15 +58,19 @@ export function pgliteLazyTransaction(
   session: PgliteSession,
   timeoutMs: number,
 ): LazyTransaction {
-  let used = false
   const transaction = createSharedTransaction<HeldTransaction>({
     depth: openTransactions,
     timeoutMs,
-    async begin() {
-      used = true
-      return connection.hold(session.tenantId, preamble(session))
+    begin: async () => connection.hold(session.tenantId, preamble(session)),
+    async end(held, how) {
+      try {
+        if (how === 'commit') session.guard('send')
+      } catch (error) {
+        await held.end('rollback').catch(() => {})
+        throw error
+      }
+      await held.end(how)
     },
-    end: (held, how) => held.end(how),
   })
   const query: PgliteQuery = async (...statement) => {
     check(session, statement[0])
@@ -84,18 +88,9 @@ export function pgliteLazyTransaction(
       over()
     }
   }
-  const commit = async (): Promise<void> => {
-    try {
-      if (used) session.guard('send')
-    } catch (error) {
-      await transaction.rollback()
-      throw error
-    }
-    await transaction.commit()
-  }
   return Object.freeze({
     client: Object.freeze({ query, transaction: nested }),
-    commit,
+    commit: transaction.commit,
     rollback: transaction.rollback,
   })
 }
