@@ -24,13 +24,21 @@ export function getRequest(path: string, tenant: string): Buffer {
 
 /**
  * Opens `connections` to a server. It does next to nothing per answer but check it, so that the server and not the load
- * is what is measured. `next` gives the exchanges in order.
+ * is what is measured. `next` gives the exchanges in order. It never sleeps while it runs: to wake it is work of the server
+ * that writes to it, 1.4 of 20 µs more for a server that it waits for more often, which is not what that server does.
  */
 export async function openLoad(port: number, connections: number, next: () => Exchange): Promise<HttpLoad> {
   const sockets = await Promise.all(Array.from({ length: connections }, () => opened(port)))
   const run = async (exchanges: number) => {
     let left = exchanges
-    await Promise.all(sockets.map((socket) => converse(socket, () => (left-- > 0 ? next() : undefined))))
+    let awake: NodeJS.Immediate
+    const stayAwake = () => void (awake = setImmediate(stayAwake))
+    stayAwake()
+    try {
+      await Promise.all(sockets.map((socket) => converse(socket, () => (left-- > 0 ? next() : undefined))))
+    } finally {
+      clearImmediate(awake)
+    }
   }
   return { run, close: () => sockets.forEach((socket) => socket.destroy()) }
 }
