@@ -69,11 +69,12 @@ export const scopeThatStays: BrokenScoping = (_database, url, poolSize) => {
   const pool = barePool(url, poolSize)
   const queries = scopedQueries(module)
   const staying = ({ scope }: Attacked): WireScope => {
-    const { text, values, setLocal, again } = scopeSql(scope, layoutOf(scope, sharedSchemas))
+    const { text, values, set, again } = scopeSql(scope, layoutOf(scope, sharedSchemas))
     return wireScope(module, {
       text: text.replaceAll(',true)', ',false)'),
       values,
-      setLocal: setLocal.replaceAll('set local', 'set'),
+      setLocal: set,
+      set,
       again,
     })
   }

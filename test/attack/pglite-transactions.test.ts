@@ -129,6 +129,25 @@ describe('what happens at once in a transaction of PGlite', () => {
   })
 })
 
+it('a change of a tenant cannot be undone with a transaction of `adminDb()`, and remembered as done', async () => {
+  const app = await embedded({}, () => {})
+  const admin = (await app.tenancy.adminDb()) as ReturnType<typeof db>
+  const suspension: unknown[] = []
+  const undone = admin.transaction(async (tx) => {
+    await tx.execute(sql`select 1`)
+    suspension.push(
+      await app.tenancy.suspend('acme').catch(codeOf),
+      await admin.execute(sql`select 1`).then(() => 'joined'),
+    )
+    throw new Error('undone')
+  })
+  await expect(undone).rejects.toThrow('undone')
+  expect(suspension).toEqual(['TENANCY_ERR_TRANSACTION_BUSY', 'joined'])
+  expect(await app.tenancy.get('acme')).toMatchObject({ status: 'active' })
+  expect(await app.tenancy.run('acme', () => 'served')).toBe('served')
+  await app.close()
+})
+
 describe('the role of another tenant in a transaction of PGlite', () => {
   type Sender = Pick<ReturnType<typeof db>, 'execute'>
   let app: FastifyInstance

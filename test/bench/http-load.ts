@@ -31,9 +31,10 @@ export async function openLoad(port: number, connections: number, next: () => Ex
   const sockets = await Promise.all(Array.from({ length: connections }, () => opened(port)))
   const run = async (exchanges: number) => {
     let left = exchanges
-    let awake: NodeJS.Immediate
-    const stayAwake = () => void (awake = setImmediate(stayAwake))
-    stayAwake()
+    let awake = setImmediate(stayAwake)
+    function stayAwake() {
+      awake = setImmediate(stayAwake)
+    }
     try {
       await Promise.all(sockets.map((socket) => converse(socket, () => (left-- > 0 ? next() : undefined))))
     } finally {

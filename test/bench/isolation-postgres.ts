@@ -35,7 +35,12 @@ const statements = [
   'CREATE TABLE "marks" ("tenant_id" uuid, "id" integer NOT NULL, "note_id" integer NOT NULL)',
   'CREATE UNIQUE INDEX "marks_key" ON "marks" USING btree ("tenant_id", "id")',
 ]
-export const migrations = [{ name: 'm', file: 'm.sql', hash: 'm', createdAt: 1, statements }]
+/** Where a tenant's rows are in tables of its own, `id` alone is the key. */
+const idIndex = 'CREATE INDEX "notes_id" ON "notes" USING btree ("id")'
+const migration = (list: readonly string[]) => [{ name: 'm', file: 'm.sql', hash: 'm', createdAt: 1, statements: list }]
+
+/** The tables and the index that a row is read by. */
+export const migrationsOf = (kind: StrategyName) => migration(kind === 'rls' ? statements : [...statements, idIndex])
 
 /** Connections of each pool: statements come one after the other. */
 const POOL = 4
@@ -99,7 +104,7 @@ export async function pgCell(
   const server = await pgServer(host, undefined, options)
   for (let i = 0; i < (kind === 'database' ? Math.min(tenants, MOST_DATABASES) : tenants); i++) {
     const scope = placedScope(strategy)
-    await migrateNamespace({ server, scope, migrations })
+    await migrateNamespace({ server, scope, migrations: migrationsOf(kind) })
     scopes.push(scope)
   }
   await server.close()

@@ -105,6 +105,13 @@ describe('PGlite', () => {
     await server.admin.query('create table tenancy.tenants (id text)')
     a = await provisionScope(server, ddl('a'))
     b = await provisionScope(server, ddl('b'))
+    // What no reader of the statement can see.
+    await server.admin.query(`create function "${a.namespace}".leaves() returns void language plpgsql as $$ begin
+      perform set_config('default_transaction_read_only', 'on', false), pg_advisory_lock(1);
+      execute 'prepare mine as select 1';
+      execute 'listen mine';
+      perform set_config('role', 'none', false), set_config('search_path', 'public', false);
+    end $$`)
   })
   afterAll(() => server?.close())
   afterEach(async () => {
@@ -305,6 +312,7 @@ describe('PGlite', () => {
     'listen mine',
     "select nextval('items_id_seq')",
     'select pg_advisory_lock(1)',
+    'select leaves()',
   ])('restores the session that a statement changed: %s', async (raw) => {
     const settings = sql`select string_agg(name || '=' || coalesce(setting, ''), e'\n' order by name) as all from pg_settings
       where name not in ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')`

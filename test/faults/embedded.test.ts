@@ -1,4 +1,7 @@
+import { mkdtemp, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/pglite'
@@ -60,6 +63,30 @@ it('the embedded database rolls back what failed and serves on', async () => {
   expect(await namesIn(app)).toEqual([])
   expect((await call(app, '/fine', 'POST')).body).toBe('fine')
   expect(await namesIn(app)).toEqual(['kept'])
+})
+
+it('the embedded database serves nobody any more when a statement stopped it half-way, and keeps what was committed', async () => {
+  const folder = join(await mkdtemp(join(tmpdir(), 'tenancy-embedded-')), 'data')
+  onTestFinished(() => rm(dirname(folder), { recursive: true, force: true }))
+  const options = { databaseUrl: `pglite:${folder}` }
+  // No stack is left: PGlite itself answers nothing, not even an error.
+  const stop = sql`select (repeat('[', 1000000) || repeat(']', 1000000))::json`
+  const app = await embedded(options, (made) => {
+    made.post('/kept', () => add('kept'))
+    made.post('/stops', TRANSACTION, async () => {
+      await add('lost')
+      await db().execute(stop)
+      return 'fine'
+    })
+  })
+  expect((await call(app, '/kept', 'POST')).statusCode).toBe(200)
+  for (const url of ['/stops', '/kept']) {
+    const answer = await call(app, url, 'POST')
+    expect([answer.statusCode, answer.json().code], url).toEqual([503, 'TENANCY_ERR_DATABASE_UNAVAILABLE'])
+  }
+  expect((await app.tenancy.health()).ok).toBe(false)
+  await app.close()
+  expect(await namesIn(await embedded(options, () => {}))).toEqual(['kept'])
 })
 
 it('the embedded database makes others wait for an open transaction, for so long', async () => {

@@ -15,6 +15,8 @@ export interface ScopeSql {
   readonly values: readonly string[]
   /** The same as SET LOCAL, sent in one message with BEGIN: a SELECT would take the snapshot too early for SET TRANSACTION. */
   readonly setLocal: string
+  /** The same as SET: for the one session of an embedded database, where it costs a statement no BEGIN and COMMIT. */
+  readonly set: string
   /**
    * Sent in the same flush before every statement of an explicit transaction. The statement before may have changed the role,
    * which a login may do that serves many of them. Absent where nothing needs it.
@@ -34,11 +36,16 @@ export function scopeSql(scope: Scope, layout: Layout): ScopeSql {
     { length: values.length / 2 },
     (_, i) => `pg_catalog.set_config($${2 * i + 1},${parameter(values[2 * i + 1], 2 * i + 2)},true)`,
   )
-  const locals = settings.map(([name, value]) => `set local ${settingName(name)} to ${asciiLiteral(value)}`)
+  const settingsTo = [
+    `search_path to ${localPath}`,
+    ...settings.map(([name, value]) => `${settingName(name)} to ${asciiLiteral(value)}`),
+    ...(role === undefined ? [] : [`role ${asciiIdentifier(role)}`]),
+  ]
   return Object.freeze({
     text: `select ${calls.join(',')}`,
     values: Object.freeze(values.map((value) => (isAscii(value) ? value : Buffer.from(value).toString('hex')))),
-    setLocal: [`set local search_path to ${localPath}`, ...locals, ...(again === undefined ? [] : [again])].join(';'),
+    setLocal: settingsTo.map((setting) => `set local ${setting}`).join(';'),
+    set: settingsTo.map((setting) => `set ${setting}`).join(';'),
     again,
   })
 }

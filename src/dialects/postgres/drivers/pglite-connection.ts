@@ -2,19 +2,20 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { currentContext } from '../../../context.ts'
 import { tenancyError } from '../../../errors.ts'
 import { createMutex } from '../../../util/mutex.ts'
-import type { Pglite, PgliteQuery, PgliteResult, PgliteTransaction } from './pglite-types.ts'
+import type { PgliteQuery, PgliteResult } from './pglite-types.ts'
+import type { Ending, Lead, PgliteWire } from './pglite-wire.ts'
 
 /** SQLSTATE of every statement in a transaction that has failed. */
 const FAILED_TRANSACTION = '25P02'
 
-/** Whose a transaction is; `undefined` for the admin connection. */
-export type Owner = string | undefined
+/** Whose a transaction is: a tenant's, by its id, or somebody's with other rights. */
+export type Owner = string | symbol
 
 /** A transaction under way. After its end it refuses: TENANCY_ERR_TRANSACTION_FINISHED. */
 export interface OpenTransaction {
   readonly query: PgliteQuery
   /** Several statements without parameters in one text. */
-  exec(text: string): Promise<PgliteResult[]>
+  exec(text: string): Promise<readonly PgliteResult[]>
   /**
    * One statement behind a text that it depends on: nothing comes between them. A transaction that has failed takes nothing
    * but a ROLLBACK, and so the statement alone.
@@ -24,9 +25,6 @@ export interface OpenTransaction {
   nest<T>(work: (inner: OpenTransaction) => Promise<T>): Promise<T>
 }
 
-/** How a held transaction ends. */
-export type Ending = 'commit' | 'rollback'
-
 /** A transaction that opens at its first statement and is ended from outside. */
 export interface HeldTransaction {
   /** Rejects with TENANCY_ERR_TRANSACTION_FINISHED when it is ended before its turn. */
@@ -35,17 +33,25 @@ export interface HeldTransaction {
   end(how: Ending): Promise<void>
 }
 
-/** The one connection of an embedded database, in turns. */
+/** The one connection of an embedded database, in turns. A `lead` is what makes the session that of whoever speaks in it. */
 export interface PgliteConnection {
   /**
-   * Runs `work` in a transaction of its own that begins with `preamble`. Afterwards the session is as it was before,
-   * whatever the statements did to it. It is rolled back when a nested one is still under way, half of which would stay.
+   * One statement, which must be none that is seen to change the session. What a function in it left there may meet the next
+   * statement of the same lead, and none of another.
    *
-   * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_TRANSACTION_ROLLED_BACK, TENANCY_ERR_CLOSED
+   * @param send called when its turn has come
+   * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_CLOSED, TENANCY_ERR_DATABASE_UNAVAILABLE
    */
-  transaction<T>(owner: Owner, preamble: string, work: (open: OpenTransaction) => Promise<T>): Promise<T>
+  statement(lead: string, send: () => Parameters<PgliteQuery>): Promise<PgliteResult>
+  /**
+   * Runs `work` in a transaction of its own. Afterwards nothing is left of what its statements did to the session. It is rolled
+   * back when a nested one is still under way, half of which would stay.
+   *
+   * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_TRANSACTION_ROLLED_BACK, TENANCY_ERR_CLOSED, TENANCY_ERR_DATABASE_UNAVAILABLE
+   */
+  transaction<T>(owner: Owner, lead: string, work: (open: OpenTransaction) => Promise<T>): Promise<T>
   /** Opens a transaction for the rest of the request. @throws what `transaction` throws */
-  hold(owner: Owner, preamble: string): HeldTransaction
+  hold(owner: Owner, lead: string): HeldTransaction
   /**
    * The open transaction of this call chain, which a call of the same owner joins. A call of another owner would wait for
    * its own caller, so it is refused at once.
@@ -61,12 +67,15 @@ export interface PgliteConnection {
 
 /** Options of {@link createPgliteConnection}. */
 export interface PgliteConnectionOptions {
-  readonly pglite: Pglite
-  /** Puts the session back between two transactions; must work whatever they did to it. */
-  readonly restore: string
+  readonly wire: PgliteWire
   /** Milliseconds to wait for the connection. */
   readonly timeoutMs: number
+  /** Closes the database. */
+  close(): Promise<void>
 }
+
+/** Leaves nothing of whoever spoke in the session before: its user, settings, cursors, prepared statements, locks. */
+const FORGET = 'discard all'
 
 interface Membership {
   readonly owner: Owner
@@ -74,56 +83,59 @@ interface Membership {
   ended: boolean
 }
 
-/** Makes a {@link PgliteConnection}; `pglite` is used by nobody else from now on. */
-export function createPgliteConnection({ pglite, restore, timeoutMs }: PgliteConnectionOptions): PgliteConnection {
+/** Makes a {@link PgliteConnection}; `wire` is used by nobody else from now on. */
+export function createPgliteConnection({ wire, timeoutMs, close }: PgliteConnectionOptions): PgliteConnection {
   const mutex = createMutex(timeoutMs, () => tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs]))
   const inside = new AsyncLocalStorage<Membership>()
   const held = new WeakMap<object, Membership>()
-  let clean = false
-  let running = false
+  /** The lead of the statement before, if it can have left nothing that it may not. */
+  let before: string | undefined
+  let turn: Promise<unknown> | undefined
   let closing: Promise<void> | undefined
 
-  const restoreSession = async (): Promise<void> => {
-    try {
-      await pglite.exec(restore)
-    } catch {
-      await pglite.exec('rollback')
-      await pglite.exec(restore)
-    }
-    clean = true
-  }
-  const transaction: PgliteConnection['transaction'] = (owner, preamble, work) =>
+  const inTurn = <T>(lead: string, work: (lead: Lead) => Promise<T>): Promise<T> =>
     mutex.run(async () => {
       if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
-      if (!clean) await restoreSession().catch(unavailable)
-      clean = false
-      running = true
+      const whole = before === lead ? [lead] : [FORGET, lead]
+      before = undefined
       try {
-        return await pglite.transaction(async (raw) => {
-          await raw.exec(preamble)
-          const queue = inTurns(raw)
-          const { open, state, finish } = openTransaction(queue)
-          const membership: Membership = { owner, opened: Promise.resolve(open), ended: false }
-          // Before anything else is awaited: what comes in between could fail, and COMMIT would be a ROLLBACK.
-          const end = () => {
-            membership.ended = true
-            finish()
-          }
-          try {
-            const result = await inside.run(membership, () => work(open))
-            end()
-            if (state.nested > 0) throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
-            if (state.unanswered > 0) await assertNotAborted(queue)
-            return result
-          } finally {
-            end()
-          }
-        })
+        const done = work(whole)
+        turn = done
+        return await done
       } finally {
-        // The outcome stands; if this fails, the next transaction tries again and does not begin without it.
-        await restoreSession().catch(() => {})
-        running = false
+        turn = undefined
       }
+    })
+  const statement: PgliteConnection['statement'] = (lead, send) =>
+    inTurn(lead, async (whole) => {
+      const result = await wire.statement(whole, true, ...send())
+      before = lead
+      return result
+    })
+  const transaction: PgliteConnection['transaction'] = (owner, lead, work) =>
+    inTurn(lead, async (whole) => {
+      const queue = inOrder(wire)
+      const { open, state, finish } = openTransaction(queue)
+      const membership: Membership = { owner, opened: Promise.resolve(open), ended: false }
+      // Before anything else is awaited: what comes in between would come behind the end.
+      const end = () => {
+        membership.ended = true
+        finish()
+      }
+      let result
+      try {
+        await wire.texts([...whole, 'begin'])
+        result = await inside.run(membership, () => work(open))
+        end()
+        if (state.nested > 0) throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
+      } catch (error) {
+        end()
+        await queue.end('rollback')
+        throw error
+      }
+      // COMMIT of a failed transaction is a silent ROLLBACK; this makes it an error.
+      if ((await queue.end('commit')) !== 'COMMIT') throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
+      return result
     })
   const membershipHere = (): Membership | undefined => {
     const chain = currentContext()?.root
@@ -132,16 +144,17 @@ export function createPgliteConnection({ pglite, restore, timeoutMs }: PgliteCon
   }
 
   return Object.freeze({
+    statement,
     transaction,
 
-    hold(owner: Owner, preamble: string): HeldTransaction {
+    hold(owner: Owner, lead: string): HeldTransaction {
       if (membershipHere() !== undefined) throw busy()
       const { promise: opened, resolve, reject } = deferred<OpenTransaction>()
       const ending = deferred<Ending>()
       const membership: Membership = { owner, opened, ended: false }
       const chain = currentContext()?.root
       if (chain !== undefined) held.set(chain, membership)
-      const done = transaction(owner, preamble, async (open) => {
+      const done = transaction(owner, lead, async (open) => {
         if (!membership.ended) resolve(open)
         if ((await ending.promise) === 'rollback') throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
       })
@@ -175,11 +188,11 @@ export function createPgliteConnection({ pglite, restore, timeoutMs }: PgliteCon
       return mutex.waiting
     },
     get busy() {
-      return running
+      return turn !== undefined
     },
 
     close() {
-      closing ??= pglite.close()
+      closing ??= Promise.allSettled([turn]).then(close)
       return closing
     },
   })
@@ -197,55 +210,56 @@ function deferred<T>(): Deferred<T> {
   return { promise, ...(settle as unknown as Omit<Deferred<T>, 'promise'>) }
 }
 
-/** What statements are sent on: a transaction of PGlite, or the one around a savepoint. */
+/** What statements are sent on: the session, or the transaction around a savepoint. */
 type Sender = Pick<OpenTransaction, 'query' | 'exec' | 'queryAfter'>
 
-/** One after the other, in order of arrival. PGlite has an order too, but would let others in behind a lead. */
-function inTurns(raw: PgliteTransaction): Sender {
+/** One after the other, in order of arrival: a statement is two calls, and others would come between them. */
+function inOrder(wire: PgliteWire): Sender & Pick<PgliteWire, 'end'> {
   let last: Promise<unknown> = Promise.resolve()
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const turn = last.then(work, work)
-    last = turn
-    return turn
+  const inOrderOf = <T>(work: () => Promise<T>): Promise<T> => {
+    const next = last.then(work, work)
+    last = next
+    return next
   }
   return {
-    query: (...statement) => inTurn(() => raw.query(...statement)),
-    exec: (text) => inTurn(() => raw.exec(text)),
+    query: (...statement) => inOrderOf(() => wire.statement([], false, ...statement)),
+    exec: (text) => inOrderOf(() => wire.texts([text])),
     queryAfter: (lead, ...statement) =>
-      inTurn(async () => {
-        await raw.exec(lead).catch(unlessFailedBefore)
-        return raw.query(...statement)
-      }),
+      inOrderOf(() =>
+        wire.statement([lead], false, ...statement).catch((error: unknown) => {
+          if ((error as { code?: unknown }).code !== FAILED_TRANSACTION) throw error
+          return wire.statement([], false, ...statement)
+        }),
+      ),
+    end: (how) => inOrderOf(() => wire.end(how)),
   }
-}
-
-function unlessFailedBefore(error: unknown): void {
-  if ((error as { code?: unknown }).code !== FAILED_TRANSACTION) throw error
 }
 
 interface Opening {
   readonly open: OpenTransaction
-  /** Statements that have not succeeded: where there is none, PostgreSQL has not given up the transaction. */
-  readonly state: { readonly unanswered: number; readonly nested: number }
+  /** How many nested ones are under way. */
+  readonly state: { readonly nested: number }
   finish(): void
 }
 
 function openTransaction(sender: Sender): Opening {
-  const state = { finished: false, unanswered: 0, nested: 0 }
+  const state = { finished: false, nested: 0 }
   const assertOpen = () => {
     if (state.finished) throw tenancyError('TENANCY_ERR_TRANSACTION_FINISHED')
   }
-  const send = async <T>(statement: () => Promise<T>): Promise<T> => {
-    assertOpen()
-    state.unanswered++
-    const result = await statement()
-    state.unanswered--
-    return result
-  }
   const open: OpenTransaction = Object.freeze({
-    query: (...statement: Parameters<PgliteQuery>) => send(() => sender.query(...statement)),
-    exec: (text: string) => send(() => sender.exec(text)),
-    queryAfter: (...led: Parameters<OpenTransaction['queryAfter']>) => send(() => sender.queryAfter(...led)),
+    async query(...statement: Parameters<PgliteQuery>) {
+      assertOpen()
+      return sender.query(...statement)
+    },
+    async exec(text: string) {
+      assertOpen()
+      return sender.exec(text)
+    },
+    async queryAfter(...led: Parameters<OpenTransaction['queryAfter']>) {
+      assertOpen()
+      return sender.queryAfter(...led)
+    },
     async nest<T>(work: (inner: OpenTransaction) => Promise<T>) {
       assertOpen()
       state.nested++
@@ -276,19 +290,6 @@ async function inSavepoint<T>(outer: OpenTransaction, work: (inner: OpenTransact
   } finally {
     finish()
   }
-}
-
-/** COMMIT of a failed transaction is a silent ROLLBACK; this makes it an error. */
-async function assertNotAborted(queue: Sender): Promise<void> {
-  try {
-    await queue.exec('select 1')
-  } catch (error) {
-    throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK', [], error)
-  }
-}
-
-function unavailable(error: unknown): never {
-  throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
 }
 
 function busy(): Error {

@@ -20,15 +20,17 @@ import { scopeSql } from '../scope-sql.ts'
 import { assertWall } from '../session-rights.ts'
 import { sharedNamespace } from '../shared/namespace.ts'
 import { verifyScope } from '../verify/verify-scope.ts'
-import { createPgliteConnection, type OpenTransaction, type PgliteConnection } from './pglite-connection.ts'
+import { createPgliteConnection, type OpenTransaction, type Owner, type PgliteConnection } from './pglite-connection.ts'
 import { lockFolder } from './pglite-folder-lock.ts'
 import {
   PGLITE_SERVING_ROLE,
   pgliteLazyTransaction,
   type PgliteSession,
   pgliteTenantClient,
+  SERVING,
 } from './pglite-tenant-client.ts'
-import type { Pglite, PgliteQuery } from './pglite-types.ts'
+import type { Pglite, PgliteModule, PgliteQuery } from './pglite-types.ts'
+import { createPgliteWire } from './pglite-wire.ts'
 
 /** Options of {@link createPgliteServer}. */
 export interface PgliteServerOptions {
@@ -67,9 +69,11 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
   const scopeText = createTextScoper(postgresProfile)
   const session = (scope: Scope, guard: Guard): PgliteSession => {
     const layout = layoutOf(scope, options.shared)
+    const { set, again } = scopeSql(scope, layout)
     return Object.freeze({
       tenantId: scope.tenantId,
-      scope: scopeSql(scope, layout),
+      lead: `${SERVING};${set}`,
+      again,
       scopeText: scopeText(layout.naming),
       guard,
       onStatement: options.onStatement,
@@ -81,20 +85,22 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     shared: options.shared,
     sharedTables: options.sharedTables,
   }
-  const admin: AdminConnection = Object.freeze({
-    get client() {
-      return adminClient(parts().connection)
-    },
-    query: <TRow>(text: string, parameters?: readonly unknown[]) =>
-      asAdmin(parts().connection, (open) => run<TRow>(open, text, parameters)),
-    transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) =>
-      inAdminTransaction(parts().connection, (open) => work((text, parameters) => run(open, text, parameters))),
-  })
+  const adminOf = (clientsOwner: Owner): AdminConnection =>
+    Object.freeze({
+      get client() {
+        return adminClient(parts().connection, clientsOwner)
+      },
+      query: <TRow>(text: string, parameters?: readonly unknown[]) =>
+        asAdmin(parts().connection, LIBRARY, (open) => run<TRow>(open, text, parameters)),
+      transaction: <T>(work: (query: AdminConnection['query']) => Promise<T>) =>
+        inAdminTransaction(parts().connection, LIBRARY, (open) =>
+          work((text, parameters) => run(open, text, parameters)),
+        ),
+    })
+  const admin = adminOf(USERS)
 
   const unscoped: AdminConnection['transaction'] = (work) =>
-    parts().connection.transaction(undefined, UNSCOPED, (open) =>
-      work((text, parameters) => run(open, text, parameters)),
-    )
+    parts().connection.transaction(LIBRARY, UNSCOPED, (open) => work((text, parameters) => run(open, text, parameters)))
   const confined = {
     client: (scope: Scope, guard: Guard) => pgliteTenantClient(parts().connection, session(scope, guard)),
     lazyTransaction: (scope: Scope, guard: Guard) =>
@@ -107,7 +113,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
     adopts: adoptedStrategies,
     admin,
     shared: options.sharedTables && sharedNamespace(options.sharedTables, admin.transaction, () => rights),
-    registry: Object.freeze({ dialect: 'postgres', connection: admin, exclusive: true }),
+    registry: Object.freeze({ dialect: 'postgres', connection: adminOf(LIBRARY), exclusive: true }),
 
     async open() {
       if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
@@ -118,7 +124,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       const ready = await opening
       opened ??= ready
       const asServing: AdminConnection['query'] = (text, parameters) =>
-        ready.connection.transaction(undefined, UNSCOPED, (open) => run(open, text, parameters))
+        ready.connection.transaction(LIBRARY, UNSCOPED, (open) => run(open, text, parameters))
       const { extensionsSchema, tenantRoles = false } = options.shared
       const baseline = await checkBaseline(asServing, {
         registrySchema: options.registrySchema,
@@ -181,15 +187,18 @@ async function close(opening: Promise<Opened> | undefined): Promise<void> {
 }
 
 async function load({ folder, shared, poolTimeout }: PgliteServerOptions): Promise<Opened> {
-  const { PGlite } = await loadPeer('@electric-sql/pglite', () => import('@electric-sql/pglite'))
+  const peer: PgliteModule = await loadPeer('@electric-sql/pglite', () => import('@electric-sql/pglite'))
   const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/pglite'))
   const unlock = folder === undefined ? () => {} : lockFolder(folder)
   let pglite: Pglite | undefined
   try {
-    pglite = (await (folder === undefined ? PGlite.create() : PGlite.create(folder))) as unknown as Pglite
-    await pglite.exec(setup(shared))
+    const embedded = await (folder === undefined ? peer.PGlite.create() : peer.PGlite.create(folder))
+    pglite = embedded
+    await embedded.exec(setup(shared))
+    const wire = createPgliteWire(embedded, peer)
+    const timeoutMs = poolTimeout * 1000
     return Object.freeze({
-      connection: createPgliteConnection({ pglite, restore: RESTORE, timeoutMs: poolTimeout * 1000 }),
+      connection: createPgliteConnection({ wire, timeoutMs, close: () => embedded.close() }),
       drizzle: drizzle as unknown as Opened['drizzle'],
       unlock,
     })
@@ -212,42 +221,37 @@ function setup({ extensionsSchema, tenantRoles = false }: LayoutOptions): string
     ${tenantRoles ? roleRights(`${role}`, quoteIdentifier(SUPERUSER), `${extensions}`) : ''}`
 }
 
+/** Of who has no scope, and not the admin's rights either. */
+const UNSCOPED = `${SERVING};set search_path to ''`
+
+/** Of the admin connection. */
+const ADMIN = `set session authorization ${quoteIdentifier(SUPERUSER)};set search_path to ''`
+
 /**
- * What a session is between two transactions: the role that reaches nothing, an empty path, and nothing that a statement
- * left behind (DISCARD ALL cannot share a text with others). The session's user changes and not only its role, because
- * RESET ROLE would lead back to the superuser.
+ * Who has the admin's rights, neither of which joins the other: what this library did inside a transaction of its users, who may
+ * undo it, it would remember as done.
  */
-const RESTORE = `close all;
-  set session authorization ${quoteIdentifier(SUPERUSER)};
-  reset role;
-  reset all;
-  deallocate all;
-  unlisten *;
-  select pg_catalog.pg_advisory_unlock_all();
-  discard sequences;
-  discard temp;
-  set search_path to '';
-  set session authorization ${quoteIdentifier(PGLITE_SERVING_ROLE)}`
-
-/** Begins a transaction that has no scope and not the admin's rights either. */
-const UNSCOPED = 'select 1'
-
-/** Begins a transaction of the admin connection. */
-const ADMIN_PREAMBLE = `set local session authorization ${quoteIdentifier(SUPERUSER)}`
+const LIBRARY = Symbol('library')
+const USERS = Symbol('users')
 
 /** Runs `work` as the superuser, in a transaction; inside a tenant's transaction it is refused. */
-async function asAdmin<T>(connection: PgliteConnection, work: (open: OpenTransaction) => Promise<T>): Promise<T> {
-  const joined = await connection.joinable(undefined)
-  return joined === undefined ? connection.transaction(undefined, ADMIN_PREAMBLE, work) : work(joined)
+async function asAdmin<T>(
+  connection: PgliteConnection,
+  owner: Owner,
+  work: (open: OpenTransaction) => Promise<T>,
+): Promise<T> {
+  const joined = await connection.joinable(owner)
+  return joined === undefined ? connection.transaction(owner, ADMIN, work) : work(joined)
 }
 
 /** The same, but what `work` did inside another admin transaction is undone when it throws. */
 async function inAdminTransaction<T>(
   connection: PgliteConnection,
+  owner: Owner,
   work: (open: OpenTransaction) => Promise<T>,
 ): Promise<T> {
-  const joined = await connection.joinable(undefined)
-  return joined === undefined ? connection.transaction(undefined, ADMIN_PREAMBLE, work) : joined.nest(work)
+  const joined = await connection.joinable(owner)
+  return joined === undefined ? connection.transaction(owner, ADMIN, work) : joined.nest(work)
 }
 
 async function run<TRow>(open: OpenTransaction, text: string, parameters: readonly unknown[] = []): Promise<TRow[]> {
@@ -257,9 +261,9 @@ async function run<TRow>(open: OpenTransaction, text: string, parameters: readon
 }
 
 /** The admin connection as Drizzle takes it. */
-function adminClient(connection: PgliteConnection): object {
-  const query: PgliteQuery = (...statement) => asAdmin(connection, (open) => open.query(...statement))
+function adminClient(connection: PgliteConnection, owner: Owner): object {
+  const query: PgliteQuery = (...statement) => asAdmin(connection, owner, (open) => open.query(...statement))
   const transaction = <T>(work: (transaction: object) => Promise<T>) =>
-    inAdminTransaction(connection, (open) => work(Object.freeze({ query: open.query })))
+    inAdminTransaction(connection, owner, (open) => work(Object.freeze({ query: open.query })))
   return Object.freeze({ query, transaction })
 }

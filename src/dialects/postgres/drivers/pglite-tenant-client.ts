@@ -5,19 +5,25 @@ import { tenancyError } from '../../../errors.ts'
 import { quoteIdentifier } from '../quote.ts'
 import type { ScopeSql } from '../scope-sql.ts'
 import { leadingKeyword, tokenize } from '../lexer.ts'
-import { statementKind } from '../statement-kind.ts'
+import { type StatementKind, statementKind } from '../statement-kind.ts'
 import type { HeldTransaction, OpenTransaction, PgliteConnection } from './pglite-connection.ts'
 import type { PgliteQuery } from './pglite-types.ts'
 
 /** Role of every tenant statement; PGlite itself runs as superuser. */
 export const PGLITE_SERVING_ROLE = 'tenancy_app'
 
-const SERVING = `set local session authorization ${quoteIdentifier(PGLITE_SERVING_ROLE)}`
+/** Of every lead that is not the admin's. The session's user changes and not only its role: RESET ROLE leads back to that user. */
+export const SERVING = `set session authorization ${quoteIdentifier(PGLITE_SERVING_ROLE)};set role none`
+
+/** Of every statement of a transaction whose statement before may have changed the role. */
+const SERVING_NOW = `set local session authorization ${quoteIdentifier(PGLITE_SERVING_ROLE)}`
 
 /** What confines one tenant. */
 export interface PgliteSession {
   readonly tenantId: string
-  readonly scope: ScopeSql
+  /** Makes the session this tenant's: user, role, path and settings. */
+  readonly lead: string
+  readonly again: ScopeSql['again']
   readonly guard: Guard
   /** Writes the tenant's names into a statement that Drizzle built from adopted tables. */
   readonly scopeText: (text: string) => string
@@ -25,22 +31,23 @@ export interface PgliteSession {
 }
 
 /**
- * What Drizzle takes for a PGlite: confined to one tenant. Every statement is a transaction of its own that sets role,
- * path and settings first. There is one connection: inside an open transaction the same tenant joins it, and another
- * tenant is refused, because it would wait for ever.
+ * What Drizzle takes for a PGlite: confined to one tenant. Every statement comes behind its role, path and settings. There is
+ * one connection: inside an open transaction the same tenant joins it, and another tenant is refused, because it would wait
+ * for ever.
  */
 export function pgliteTenantClient(connection: PgliteConnection, session: PgliteSession): object {
   const query: PgliteQuery = async (...statement) => {
-    check(session, statement[0])
+    const { isLasting } = check(session, statement[0])
     const joined = await connection.joinable(session.tenantId)
     if (joined !== undefined) return send(joined, session, statement)
-    return connection.transaction(session.tenantId, preamble(session), (open) => send(open, session, statement))
+    if (!isLasting) return connection.statement(session.lead, () => checked(session, statement))
+    return connection.transaction(session.tenantId, session.lead, (open) => send(open, session, statement))
   }
   const transaction = async <T>(work: (transaction: object) => Promise<T>): Promise<T> => {
     session.guard()
     const joined = await connection.joinable(session.tenantId)
     if (joined !== undefined) return joined.nest((inner) => work(facade(inner, session)))
-    return connection.transaction(session.tenantId, preamble(session), async (open) => {
+    return connection.transaction(session.tenantId, session.lead, async (open) => {
       session.guard('send')
       const result = await work(facade(open, session))
       // COMMIT is a statement too: what a tenant did that is no longer served does not land.
@@ -61,7 +68,7 @@ export function pgliteLazyTransaction(
   const transaction = createSharedTransaction<HeldTransaction>({
     depth: openTransactions,
     timeoutMs,
-    begin: async () => connection.hold(session.tenantId, preamble(session)),
+    begin: async () => connection.hold(session.tenantId, session.lead),
     async end(held, how) {
       try {
         if (how === 'commit') session.guard('send')
@@ -95,11 +102,6 @@ export function pgliteLazyTransaction(
   })
 }
 
-/** SET LOCAL and not `set_config`: a SELECT would take the snapshot too early for SET TRANSACTION. */
-function preamble({ scope }: PgliteSession): string {
-  return `${SERVING};set local role none;${scope.setLocal}`
-}
-
 function facade(open: OpenTransaction, session: PgliteSession): object {
   const query: PgliteQuery = async (...statement) => {
     check(session, statement[0])
@@ -110,29 +112,41 @@ function facade(open: OpenTransaction, session: PgliteSession): object {
 
 /** Sends a statement that was checked when it was handed over. */
 async function send(open: OpenTransaction, session: PgliteSession, statement: Parameters<PgliteQuery>) {
-  session.guard('send')
-  const [text, ...rest] = statement
-  session.onStatement?.(text)
-  const { again } = session.scope
-  const scoped = session.scopeText(text)
-  if (again === undefined) return open.query(scoped, ...rest)
+  const { again } = session
+  const scoped = checked(session, statement)
   // Before every statement, with nothing in between: the one before may have changed the role.
-  return open.queryAfter(`${SERVING};${again}`, scoped, ...rest)
+  return again === undefined ? open.query(...scoped) : open.queryAfter(`${SERVING_NOW};${again}`, ...scoped)
+}
+
+/** The statement as it is sent, now. */
+function checked(session: PgliteSession, [text, ...rest]: Parameters<PgliteQuery>): Parameters<PgliteQuery> {
+  session.guard('send')
+  session.onStatement?.(text)
+  return [session.scopeText(text), ...rest]
+}
+
+interface Checked {
+  /** Whether it is seen to leave something in the session, or may commit half-way. */
+  readonly isLasting: boolean
 }
 
 /** Refuses before anything is sent. */
-function check(session: PgliteSession, text: string): void {
+function check(session: PgliteSession, text: string): Checked {
   session.guard()
-  const refusal = refusalOf(text)
+  const statement = statementKind(text)
+  const refusal = refusalOf(text, statement)
   if (refusal !== undefined) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [refusal])
+  const isPlain = statement.kind === 'plain' && statement.changes === undefined
+  return { isLasting: !isPlain || SETS.test(text) }
 }
 
-function refusalOf(text: string): string | undefined {
-  const statement = statementKind(text)
-  const { kind } = statement
+/** Of every statement, so it must be quick. */
+const SETS = /set_config/i
+
+function refusalOf(text: string, statement: StatementKind): string | undefined {
   if (statement.kind === 'refused') return statement.what
   // All of it is the library's: after a raw COMMIT the scope would be gone.
-  if (kind !== 'plain' && kind !== 'procedure') return 'transaction control; use `transaction()`'
+  if (statement.kind !== 'plain' && statement.kind !== 'procedure') return 'transaction control; use `transaction()`'
   const keyword = leadingKeyword(text)
   // Nobody would ever feed COPY FROM STDIN, and PGlite never comes back from it.
   if (keyword === 'copy') return 'COPY on an embedded database'

@@ -7,7 +7,10 @@ export interface PgliteResult {
 }
 
 /** Options of `query`: row mode and parsers, handed on as they come. */
-export type PgliteQueryOptions = Readonly<Record<string, unknown>>
+export type PgliteQueryOptions = Readonly<Record<string, unknown>> & {
+  readonly serializers?: Serializers
+  readonly paramTypes?: number[]
+}
 
 /** One statement with its parameters. */
 export type PgliteQuery = (
@@ -16,14 +19,46 @@ export type PgliteQuery = (
   options?: PgliteQueryOptions,
 ) => Promise<PgliteResult>
 
-/** Inside `transaction()`. */
-export interface PgliteTransaction {
-  readonly query: PgliteQuery
-  exec(text: string): Promise<PgliteResult[]>
+/** By the OID of the type. */
+type Serializers = Readonly<Record<number, (value: unknown) => string>>
+
+/** What PostgreSQL says; `name` is the message's name in the protocol. An error is an Error with its SQLSTATE as `code`. */
+export interface PgliteMessage {
+  readonly name: string
+  /** The tag of a `commandComplete`. */
+  readonly text?: string
+  /** Of a `readyForQuery`: idle, in a transaction, or in one that has failed. */
+  readonly status?: 'I' | 'T' | 'E'
 }
 
 /** One embedded database: one connection. */
-export interface Pglite extends PgliteTransaction {
-  transaction<T>(work: (transaction: PgliteTransaction) => Promise<T>): Promise<T>
+export interface Pglite {
+  readonly parsers: object
+  readonly serializers: Serializers
+  execProtocolStream(
+    message: Uint8Array,
+    options: { readonly syncToFs: boolean; readonly throwOnError: boolean },
+  ): Promise<PgliteMessage[]>
+  exec(text: string): Promise<unknown>
   close(): Promise<void>
+}
+
+/** What the package exports, and this folder uses. */
+export interface PgliteModule {
+  readonly PGlite: { create(folder?: string): Promise<Pglite> }
+  readonly protocol: { readonly serialize: PgliteSerialize }
+  readonly parse: {
+    parseResults(messages: readonly PgliteMessage[], parsers: object, options?: PgliteQueryOptions): PgliteResult[]
+    parseDescribeStatementResults(messages: readonly PgliteMessage[]): readonly number[]
+  }
+}
+
+/** Makes the messages of PostgreSQL's protocol. */
+interface PgliteSerialize {
+  query(text: string): Uint8Array
+  parse(statement: { readonly text: string; readonly types?: number[] | undefined }): Uint8Array
+  describe(what: { readonly type: 'S' }): Uint8Array
+  bind(portal: { values: (string | null)[] }): Uint8Array
+  execute(portal: object): Uint8Array
+  sync(): Uint8Array
 }
