@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -201,6 +202,20 @@ describe('provisioning', () => {
     expect(await codeOf(() => waiting)).toBe('TENANCY_ERR_DATABASE_UNAVAILABLE')
     await migrate(two, scope)
     await rawClient(one, scope).execute(insert(1))
+  })
+
+  it('that fails removes the file that it made, and not the one that another process made in its place', async () => {
+    const files = await start()
+    const scope = sqliteScope('database')
+    const path = ownFile(files, scope)
+    const failing = files.server.inNamespace(scope, async (session) => {
+      await session.ensure()
+      renameSync(path, `${path}.moved`)
+      for (const suffix of ['', '-wal']) writeFileSync(path + suffix, 'of another process')
+      throw new Error('undo')
+    })
+    await expect(failing).rejects.toThrow('undo')
+    for (const suffix of ['', '-wal']) expect(readFileSync(path + suffix, 'utf8')).toBe('of another process')
   })
 
   it('goes on after a crash that left an empty file', async () => {

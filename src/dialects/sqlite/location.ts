@@ -68,6 +68,11 @@ export function identityOf(path: string, namespace: string): FileIdentity | unde
   return { device: found.dev, inode: found.ino }
 }
 
+/** Whether both are the same file. */
+export function isSame(one: FileIdentity, other: FileIdentity | undefined): boolean {
+  return one.device === other?.device && one.inode === other.inode
+}
+
 function registryOf(mainFile: string): string {
   return `${mainFile}.registry`
 }

@@ -4,7 +4,7 @@ import type { Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
 import { NOTHING } from '../destroy-namespace.ts'
 import { layoutOf } from '../layout.ts'
-import { identityOf, type Location, SIDE_FILES } from '../location.ts'
+import { type FileIdentity, identityOf, isSame, type Location, SIDE_FILES } from '../location.ts'
 import { isOwn, type NamespaceTransaction, objectsOf } from '../namespace-session.ts'
 import { useWriteAheadLog } from './connection.ts'
 import type { OpenConnection } from './connection-types.ts'
@@ -55,10 +55,12 @@ export function createOwnFiles<F extends DatabaseFile>(options: OwnFilesOptions<
           return await inMigration(file, work, {
             // Another process may have made it, failed and removed it, while we waited for its lock.
             begun: look(),
-            failed: () => made && rmSync(path, { force: true }),
+            // Under SQLite's lock, and only what this made: who waits for it makes another as soon as it is gone. What fails
+            // before there is a lock leaves an empty file, which another process may be about to fill.
+            failed: () => made && isSame(made, identityOf(path, scope.namespace)) && remove(path),
           })
         } catch (error) {
-          if (made) removeFiles(file, path)
+          if (made) file.drop()
           throw error
         }
       })
@@ -107,24 +109,29 @@ async function withLock<T>(files: TenantFiles, scope: Scope, work: (file: Databa
   }
 }
 
-/** Makes the file if nothing is there, not even a link; true when it was made now. */
-function makeFile(path: string, namespace: string): boolean {
+/** Makes the file if nothing is there, not even a link; undefined when something is. */
+function makeFile(path: string, namespace: string): FileIdentity | undefined {
   try {
     closeSync(openSync(path, 'wx', 0o600))
-    return true
+    return identityOf(path, namespace)
   } catch (error) {
     if ((error as { code?: unknown }).code !== 'EEXIST') {
       throw tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE', [], error)
     }
     identityOf(path, namespace)
-    return false
+    return undefined
   }
 }
 
 /** Our connections go first. */
 function removeFiles(file: DatabaseFile, path: string): void {
   file.drop()
-  for (const one of filesOf(path)) rmSync(one, { force: true })
+  remove(path)
+}
+
+/** The file itself last: nobody makes another before. */
+function remove(path: string): void {
+  for (const one of filesOf(path).toReversed()) rmSync(one, { force: true })
 }
 
 function filesOf(path: string): string[] {

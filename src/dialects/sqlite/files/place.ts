@@ -2,7 +2,7 @@ import type { Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
 import { layoutOf } from '../layout.ts'
 import { isMarkedFor } from '../ledger.ts'
-import { type FileIdentity, identityOf, type Location, tenantFile } from '../location.ts'
+import { identityOf, isSame, type Location, tenantFile } from '../location.ts'
 
 /** Where a file is, and how to make sure that what was opened is that very file. */
 export interface Place {
@@ -38,10 +38,6 @@ export function ownPlace(location: Location, scope: Scope): Place {
       if (!isMarkedFor(scope, ledgerSql)) throw tenancyError('TENANCY_ERR_NAMESPACE_EXISTS', [namespace])
     },
   })
-}
-
-function isSame(one: FileIdentity, other: FileIdentity | undefined): boolean {
-  return one.device === other?.device && one.inode === other.inode
 }
 
 function gone(): Error {
