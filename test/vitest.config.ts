@@ -13,6 +13,7 @@ const inProcesses = ['test/e2e/demo.test.ts']
 const withoutDrizzle = [
   'test/faults/!(mssql|registry-flood)*.test.ts',
   'test/conformance/!(mssql)*-{verify,doctor}.test.ts',
+  'test/conformance/pglite-folder-lock.test.ts',
   'test/conformance/postgres-{altered-session,design,destroy,rls-repairs,row-key,tenant-roles}.test.ts',
   'test/attack/{left-encoding,negative-controls,postgres-schema,qualified,tenant-roles,two-hosts}.test.ts',
 ]
