@@ -1,6 +1,7 @@
 import { currentContext, enterContext } from '../../../context.ts'
 import type { PoolStats } from '../../../contracts/dialect.ts'
 import { tenancyError } from '../../../errors.ts'
+import { inTime } from '../../../util/in-time.ts'
 import { checkoutFailure } from '../failure.ts'
 import { cut, Lease } from './mysql-lease.ts'
 import { prepareConnection } from './mysql-session.ts'
@@ -73,7 +74,8 @@ export function openPool(mysql: MysqlModule, { address, keep, max, timeoutMs, re
     // For as long as it lives: without a listener an idle connection that dies would end the process.
     connection.on('error', () => alive.delete(connection))
     connection.on('end', () => alive.delete(connection))
-    prepareConnection(connection)
+    // A server that takes logins and answers nothing would hold it, and who waits for it.
+    inTime(prepareConnection(connection), CONNECT_TIMEOUT_MS, () => tenancyError('TENANCY_ERR_DATABASE_UNAVAILABLE'))
       .then(() => void alive.set(connection, Date.now()))
       .then(() => done(), done)
   }
