@@ -76,12 +76,8 @@ describe('the lock of an embedded database', () => {
           return taken
         }),
       )
-      expect(outcomes.toSorted(), each).toEqual([
-        'TENANCY_ERR_CONFIG_INVALID',
-        'TENANCY_ERR_CONFIG_INVALID',
-        'TENANCY_ERR_CONFIG_INVALID',
-        'taken',
-      ])
+      const refused = outcomes.filter((outcome) => outcome === 'TENANCY_ERR_CONFIG_INVALID')
+      expect([refused.length, outcomes.includes('taken')], each).toEqual([3, true])
     }
   })
 

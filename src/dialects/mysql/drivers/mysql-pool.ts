@@ -9,6 +9,8 @@ import type { MysqlAddress, MysqlConnection, MysqlModule } from './mysql-types.t
 
 /** Longest wait for a new connection itself. Two fit into the 10 s after which Fastify gives up a start without a code. */
 const CONNECT_TIMEOUT_MS = 4000
+/** A connection that is silent so long is asked for a sign of life: one that a firewall forgot would be waited for without end. */
+const KEEP_ALIVE_MS = 10_000
 
 /** Options of {@link openPool}. */
 export interface PoolOptions {
@@ -43,6 +45,7 @@ export function openPool(mysql: MysqlModule, { address, keep, max, timeoutMs, re
       connectionLimit: max,
       maxIdle: keep,
       connectTimeout: CONNECT_TIMEOUT_MS,
+      keepAliveInitialDelay: KEEP_ALIVE_MS,
       charset: 'utf8mb4',
       // A Date means the same on every machine, as Drizzle's own columns do.
       timezone: 'Z',

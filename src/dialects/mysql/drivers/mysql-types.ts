@@ -52,6 +52,7 @@ export interface MysqlPoolOptions extends MysqlAddress {
   readonly connectionLimit: number
   readonly maxIdle: number
   readonly connectTimeout: number
+  readonly keepAliveInitialDelay: number
   readonly charset: string
   readonly timezone: string
   readonly supportBigNumbers: boolean

@@ -5,7 +5,16 @@ import { watchingClient } from './pg-client.ts'
 import type { PgClient, PgModule, PgPool, PgPoolOptions } from './pg-types.ts'
 
 /** Longest wait for a new connection itself. Two fit into the 10 s after which Fastify gives up a start without a code. */
-export const CONNECT_TIMEOUT_MS = 4000
+const CONNECT_TIMEOUT_MS = 4000
+/** A connection that is silent so long is asked for a sign of life: one that a firewall forgot would be waited for without end. */
+const KEEP_ALIVE_MS = 10_000
+
+/** What every connection has that tenants or the admin use. */
+export const LIVELY = Object.freeze({
+  connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  keepAlive: true,
+  keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+})
 
 /** Called once, in the context of who asked, with a connection or with what kept it from coming. */
 export type Ready = (failure: Error | undefined, client?: PgClient) => void
@@ -63,7 +72,7 @@ export function openPool(pg: PgModule, timeoutMs: number, options: Omit<PgPoolOp
   // A wait for a free connection may be long in a rush; a server that does not answer is down.
   class Client extends watchingClient(pg) {
     constructor(clientOptions: object) {
-      super({ ...clientOptions, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+      super({ ...clientOptions, ...LIVELY })
     }
   }
   const clients = new Set<PgClient>()

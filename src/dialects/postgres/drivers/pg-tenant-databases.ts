@@ -5,7 +5,7 @@ import { isTenancyError } from '../../../errors.ts'
 import { checkoutFailure } from '../failure.ts'
 import { watchingClient } from './pg-client.ts'
 import { withStartupPath } from './pg-startup-path.ts'
-import { CONNECT_TIMEOUT_MS, type ConnectionSource, type Ready } from './pg-pool.ts'
+import { type ConnectionSource, LIVELY, type Ready } from './pg-pool.ts'
 import type { PgClient, PgModule, PgSingleClient } from './pg-types.ts'
 
 /** Options of {@link openTenantDatabases}. */
@@ -59,7 +59,7 @@ export function openTenantDatabases(pg: PgModule, options: TenantDatabasesOption
   })
 
   async function connect(url: string): Promise<PgSingleClient> {
-    const client = new Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+    const client = new Client({ connectionString: url, ...LIVELY })
     // For as long as it lives: without a listener a backend that dies while nobody uses it would end the process.
     client.on('error', () => pool.lost(client))
     client.on('end', () => pool.lost(client))
