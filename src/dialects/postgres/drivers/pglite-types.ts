@@ -1,4 +1,4 @@
-/** The parts of PGlite that this folder uses, described structurally. Tested with 0.5. */
+/** The parts of PGlite that this folder uses, described structurally. Run with 0.5.8 and 0.5.16. */
 
 /** A result; Drizzle maps `rows`. */
 export interface PgliteResult {

@@ -51,7 +51,7 @@ export function createPgliteWire(pglite: Pglite, { protocol, parse }: PgliteModu
       const options = { syncToFs: flush, throwOnError: false }
       const answer = await pglite.execProtocolStream(Buffer.concat(messages), options)
       const parts = answersOf(answer, open)
-      // After an error PGlite 0.5.0 is READY more often than 0.5.14.
+      // After an error PGlite 0.5.8 is READY more often than 0.5.16.
       if (wholes === undefined || isRefused(answer)) return answer
       if (parts.length === wholes.length && wholes.every((isWhole, i) => isWhole(parts[i] ?? []))) return answer
       throw new TypeError(`The embedded database answered ${answer.map(({ name }) => name).join(', ') || 'nothing'}.`)
@@ -61,7 +61,7 @@ export function createPgliteWire(pglite: Pglite, { protocol, parse }: PgliteModu
       throw gone(error)
     }
   }
-  /** Makes it take statements again after one that was not executed; 0.5.0 does of itself. */
+  /** Makes it take statements again after one that was not executed; 0.5.8 does of itself. */
   const skip = () => exchange([serialize.sync()], undefined)
 
   return Object.freeze({
