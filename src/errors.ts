@@ -85,6 +85,10 @@ const table = {
     400,
     'The isolation strategy %s is not available here. Use one that the configuration names and the database carries.',
   ],
+  TENANCY_ERR_STRATEGY_NOT_CONFIGURED: [
+    503,
+    'This tenant is stored with the isolation strategy %s, which is not configured here. A changed `isolationStrategy` moves nobody: configure `hybrid` with both, or move the tenant (docs/isolation.md).',
+  ],
   TENANCY_ERR_SERVER_UNKNOWN: [400, 'There is no server %s. Use `main` or a name in the option `servers`.'],
   TENANCY_ERR_SERVER_NOT_CONFIGURED: [503, 'The server of this tenant is not configured here.'],
   TENANCY_ERR_NAMESPACE_EXISTS: [
@@ -110,7 +114,7 @@ const table = {
   TENANCY_ERR_MIGRATION_CHANGED: [500, 'Migration %s was changed after %s. Nothing ran. Put %s.'],
   TENANCY_ERR_MIGRATION_REFUSED: [500, 'Migration %s was refused at statement %s: %s'],
 
-  TENANCY_ERR_DRIZZLE_FACTORY: [500, 'The `drizzle` factory is unsafe: %s'],
+  TENANCY_ERR_DRIZZLE_FACTORY: [500, 'The `drizzle` function cannot be used: %s'],
   TENANCY_ERR_STATEMENT_REFUSED: [500, 'This statement is not allowed on a tenant database: %s'],
   TENANCY_ERR_TRANSACTION_FINISHED: [500, 'This transaction is finished; statements on it are refused.'],
   TENANCY_ERR_TRANSACTION_ROLLED_BACK: [

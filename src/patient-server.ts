@@ -64,6 +64,7 @@ export function patientServer(
     shared: server.shared,
     registry: server.registry,
     drizzleImport: server.drizzleImport,
+    drizzleSession: server.drizzleSession,
     synchronous: server.synchronous,
     drizzle: server.drizzle,
     parseDdl: server.parseDdl,

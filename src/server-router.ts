@@ -42,6 +42,7 @@ export function routeToServers({ main, others, strategies }: RouteToServersOptio
     shared: main.shared,
     registry: main.registry,
     drizzleImport: main.drizzleImport,
+    drizzleSession: main.drizzleSession,
     synchronous: main.synchronous,
     drizzle: main.drizzle,
     ping: main.ping,

@@ -91,6 +91,8 @@ export interface DatabaseServer {
   forget?(scope: Scope): void
   /** Where the user's `drizzle` function for these clients comes from: `drizzle-orm/…`. */
   readonly drizzleImport: string
+  /** What that `drizzle` calls its session (Drizzle's `entityKind`): one of another driver would speak to `client` in another way. */
+  readonly drizzleSession: string
   /**
    * True where statements and the callbacks of transactions are synchronous calls: nothing that is open can be waited for, so
    * `lazyTransaction` throws TENANCY_ERR_STATEMENT_REFUSED.

@@ -42,7 +42,7 @@ export interface IsolationStrategy {
    * TENANCY_ERR_TENANT_INVALID for a row key that none can have
    */
   place(tenant: TenantToPlace): Placement
-  /** @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when the tenant was placed by a strategy that is not configured */
+  /** @throws TENANCY_ERR_STRATEGY_NOT_CONFIGURED when the tenant was placed by a strategy that is not configured */
   scope(tenant: Pick<Tenant, 'id' | 'placement'>): Scope
 }
 

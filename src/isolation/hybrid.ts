@@ -16,15 +16,16 @@ export interface HybridStrategyOptions {
  */
 export function hybridStrategy({ strategies, choose }: HybridStrategyOptions): IsolationStrategy {
   const byName = new Map<string, IsolationStrategy>(strategies.map((strategy) => [strategy.name, strategy]))
-  const named = (name: string): IsolationStrategy => {
+  type Unknown = 'TENANCY_ERR_STRATEGY_UNSUPPORTED' | 'TENANCY_ERR_STRATEGY_NOT_CONFIGURED'
+  const named = (name: string, code: Unknown): IsolationStrategy => {
     const strategy = byName.get(name)
-    if (strategy === undefined) throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [name])
+    if (strategy === undefined) throw tenancyError(code, [name])
     return strategy
   }
   return Object.freeze({
     name: 'hybrid',
     needs: Object.freeze([...byName.keys()] as StrategyName[]),
-    place: (tenant) => named(tenant.strategy ?? choose(tenant)).place(tenant),
-    scope: (tenant) => named(tenant.placement.strategy).scope(tenant),
+    place: (tenant) => named(tenant.strategy ?? choose(tenant), 'TENANCY_ERR_STRATEGY_UNSUPPORTED').place(tenant),
+    scope: (tenant) => named(tenant.placement.strategy, 'TENANCY_ERR_STRATEGY_NOT_CONFIGURED').scope(tenant),
   } satisfies IsolationStrategy)
 }

@@ -8,6 +8,7 @@ export interface DrizzleDatabase {
   readonly $client?: unknown
   readonly $cache?: unknown
   readonly $primary?: unknown
+  readonly session?: unknown
   transaction(work: (transaction: DrizzleDatabase) => unknown, ...options: unknown[]): unknown
 }
 

@@ -18,14 +18,14 @@ export function placementOf(tenant: TenantToPlace, strategy: StrategyName): Plac
 
 /**
  * The scope of a tenant by its stored placement, which nothing derives again.
- * @throws TENANCY_ERR_STRATEGY_UNSUPPORTED when another strategy placed it
+ * @throws TENANCY_ERR_STRATEGY_NOT_CONFIGURED when another strategy placed it
  */
 export function scopeOf(
   { id, placement }: Pick<Tenant, 'id' | 'placement'>,
   strategy: StrategyName,
   settings: (placement: Placement) => Readonly<Record<string, string>> = () => ({}),
 ): Scope {
-  if (placement.strategy !== strategy) throw tenancyError('TENANCY_ERR_STRATEGY_UNSUPPORTED', [placement.strategy])
+  if (placement.strategy !== strategy) throw tenancyError('TENANCY_ERR_STRATEGY_NOT_CONFIGURED', [placement.strategy])
   return Object.freeze({
     tenantId: id,
     server: placement.server,

@@ -69,7 +69,7 @@ export function createTenantDatabases({
     const cacheViews = new WeakSet<object>()
     const cache = tenant === null ? noCacheView(cacheViews) : tenantCacheView(tenant.id, guardOf(tenant.id), cacheViews)
     const database = factory(client, { tenant, cache })
-    assertSafe(database, { client, drizzleImport: server.drizzleImport, built, cacheViews })
+    assertSafe(database, { client, server, built, cacheViews })
     built.add(database)
     return database as DrizzleDatabase
   }
@@ -123,23 +123,27 @@ function assertNotForeign(id: string): void {
 /** What a database is built of, and what was built before. */
 interface Building {
   readonly client: object
-  readonly drizzleImport: string
+  readonly server: Pick<DatabaseServer, 'drizzleImport' | 'drizzleSession'>
   readonly built: WeakSet<object>
   readonly cacheViews: WeakSet<object>
 }
 
 /** Refuses what would serve one tenant's rows to another however well the client is confined. */
-function assertSafe(database: object, { client, drizzleImport, built, cacheViews }: Building): void {
+function assertSafe(database: object, { client, server, built, cacheViews }: Building): void {
   const unsafe = (reason: string) => tenancyError('TENANCY_ERR_DRIZZLE_FACTORY', [reason])
-  const right = `Here \`drizzle\` is that of \`${drizzleImport}\`.`
+  const right = `Here \`drizzle\` is that of \`${server.drizzleImport}\`.`
   if (typeof database !== 'object' || database === null) throw unsafe(`it must return a Drizzle database. ${right}`)
   if (built.has(database))
     throw unsafe('it returned the same database for two tenants. Build one from each `client` it is given.')
-  const { $client, $cache, $primary, transaction } = database as DrizzleDatabase
+  const { $client, $cache, $primary, session, transaction } = database as DrizzleDatabase
   if ($client !== client) {
     throw unsafe(
       `its database does not use the \`client\` it was given. Write \`drizzle({ client, … })\`; drizzle-orm 1.0 ignores \`drizzle(client)\`. ${right}`,
     )
+  }
+  const kinds = kindsOf(session)
+  if (kinds.length > 0 && !kinds.includes(server.drizzleSession)) {
+    throw unsafe(`its database is one for another driver (${kinds[0]}). ${right}`)
   }
   // Drizzle's query cache is keyed by SQL and parameters, without the tenant: it hands one tenant another's rows.
   if ($cache !== undefined && !isCacheless($cache) && !isView($cache, cacheViews)) {
@@ -150,6 +154,18 @@ function assertSafe(database: object, { client, drizzleImport, built, cacheViews
   // A replica is a database of its own, which nothing here could tell from another tenant's.
   if ($primary !== undefined) throw unsafe('`withReplicas()` is not supported.')
   if (typeof transaction !== 'function') throw unsafe(`its database has no \`transaction()\`. ${right}`)
+}
+
+const KIND = Symbol.for('drizzle:entityKind')
+
+/** What Drizzle calls this object, and what it inherits from. */
+function kindsOf(entity: unknown): string[] {
+  const kinds: string[] = []
+  for (let one: unknown = entity; typeof one === 'object' && one !== null; one = Object.getPrototypeOf(one)) {
+    const kind = (one.constructor as { [KIND]?: unknown } | undefined)?.[KIND]
+    if (typeof kind === 'string') kinds.push(kind)
+  }
+  return kinds
 }
 
 /** What stands for a cache where Drizzle has none, with better-sqlite3: a cache has a strategy. */

@@ -152,13 +152,16 @@ export const betterTextOfTheFirst: OpenBrokenCell = async (folder) => {
 const TIMEOUT = { timeoutMs: 10_000 }
 const libsql = libsqlConnections(createClient as unknown as CreateLibsqlClient)
 const createLibsqlFile = (place: Place) =>
-  createDatabaseFile({ open: (purpose) => connectAt(libsql, place, purpose), ...TIMEOUT })
+  createDatabaseFile({ open: (purpose) => connectAt(libsql, place, purpose, TIMEOUT.timeoutMs), ...TIMEOUT })
 
 async function betterSqlite3() {
   const Database = (await import('better-sqlite3')).default as BetterDatabaseClass
   const openConnection = betterConnections(Database)
   const createFile = (place: Place): SyncFile => {
-    const file = createDatabaseFile({ open: (purpose) => connectAt(openConnection, place, purpose), ...TIMEOUT })
+    const file = createDatabaseFile({
+      open: (purpose) => connectAt(openConnection, place, purpose, TIMEOUT.timeoutMs),
+      ...TIMEOUT,
+    })
     return createSyncFile({ Database, place, file })
   }
   return { openConnection, createFile }

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
   copyFileSync,
   existsSync,
@@ -15,7 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { createClient } from '@libsql/client'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { Scope } from '../../src/contracts/isolation.ts'
 import { migrateNamespace } from '../../src/migrations/runner.ts'
 import { migrationOf } from '../matrix/suite.ts'
@@ -463,6 +465,29 @@ it('two processes write to the same files without losing anything', async () => 
     await Promise.all(work)
     expect(await textsOf(rawClient(two, scope))).toHaveLength(60)
   }
+})
+
+it('a file that another process has for itself alone at the first statement is waited for', async () => {
+  const one = await start()
+  const scope = await newTenant(one, 'database', statements)
+  await one.server.close()
+  // libsql closes a file when nobody has anything of it any more.
+  collectGarbage()
+  const script = `import { createClient } from '@libsql/client'
+    const client = createClient({ url: ${JSON.stringify(`file:${ownFile(one, scope)}`)} })
+    await client.execute('pragma locking_mode = exclusive')
+    await client.execute('select count(*) from sqlite_master')
+    process.stdout.write('alone')
+    process.stdin.resume().on('end', () => process.exit())`
+  const alone = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+  onTestFinished(() => void alone.kill())
+  await once(alone.stdout, 'data')
+  const two = await start({ poolTimeout: 1 }, one)
+  expect(await codeOf(() => textsOf(rawClient(two, scope)))).toBe('TENANCY_ERR_POOL_TIMEOUT')
+  const waiting = textsOf(rawClient(two, scope))
+  await sleep(100)
+  alone.stdin.end()
+  expect(await waiting).toEqual([])
 })
 
 it('a server that cannot open its file says so, and can be tried again', async () => {

@@ -154,6 +154,69 @@ describeWith(['mariadb'], 'the example for MySQL and MariaDB', ({ mariadb }) => 
   })
 })
 
+describeWith(['postgres18'], 'moving tenants to another strategy', ({ postgres18 }) => {
+  test('[W67] the example copies the rows of each, and can be run again', async () => {
+    const database = await createTestDatabase(postgres18.url)
+    onTestFinished(() => database.drop())
+    const { appRole: servingRole, ownerRole: adminRole } = database
+    const script = rolesScript({ database: database.database, servingRole, adminRole })
+    await asSuperuser(database, (client) => client.query(script))
+    const urls = `{ databaseUrl: ${JSON.stringify(database.appUrl)}, adminDatabaseUrl: ${JSON.stringify(database.adminUrl)}`
+    const own = JSON.stringify(join(root, 'docs/demo/drizzle'))
+    const files = filesOf(blocks)
+    const begin = `import Fastify from 'fastify'\nimport tenancy, { getTenantDb } from 'fastify-tenancy'\n`
+    const seed = `${begin}import { orders } from './schema.js'
+      const app = Fastify()
+      await app.register(tenancy, ${urls}, migrations: ${own} })
+      for (const identifier of ['acme', 'globex', 'empty']) await app.tenancy.register({ identifier })
+      for (const article of ['anvil', 'rope']) await app.tenancy.run('acme', () => getTenantDb().insert(orders).values({ article }))
+      await app.tenancy.run('globex', () => getTenantDb().insert(orders).values({ article: 'piano' }))
+      await app.close()`
+    const check = `${begin}import { orders } from './shared-schema.js'
+      const app = Fastify()
+      await app.register(tenancy, ${urls}, isolationStrategy: 'rls', registrySchema: 'tenancy_rls' })
+      await app.tenancy.run('acme', () => getTenantDb().insert(orders).values({ article: 'new' }))
+      for (const identifier of ['acme', 'globex', 'empty']) {
+        const rows = await app.tenancy.run(identifier, () => getTenantDb().select().from(orders).orderBy(orders.id))
+        console.log(identifier, rows.map(({ id, article }) => id + ' ' + article).join())
+      }
+      await app.close()`
+    const move = replaced(files['move.ts'] ?? '', [
+      [`'postgres://app@localhost/saas'`, JSON.stringify(database.appUrl)],
+      [`'postgres://owner@localhost/saas'`, JSON.stringify(database.adminUrl)],
+      [`'./drizzle'`, own],
+    ])
+    const shared = `CREATE TABLE "orders" (
+      "tenant_id" uuid DEFAULT cast(nullif(current_setting('app.current_tenant', true), '') as uuid) NOT NULL,
+      "id" integer GENERATED ALWAYS AS IDENTITY NOT NULL, "article" text NOT NULL, "quantity" integer DEFAULT 1 NOT NULL,
+      PRIMARY KEY ("tenant_id", "id"));`
+    const project = userProject({
+      'shared-drizzle/meta/_journal.json': '{"entries":[{"tag":"0000_orders","when":1}]}',
+      'shared-drizzle/0000_orders.sql': shared,
+      'schema.ts': files['schema.ts'] ?? '',
+      'shared-schema.ts': files['shared-schema.ts'] ?? '',
+      'seed.ts': seed,
+      'move.ts': move,
+      'check.ts': check,
+    })
+    onTestFinished(project.remove)
+    for (const file of ['seed.ts', 'move.ts', 'move.ts']) expect(await run(project.folder, file)).toBe('')
+    expect(await run(project.folder, 'check.ts')).toBe('acme 1 anvil,2 rope,4 new\nglobex 1 piano\nempty \n')
+  })
+})
+
+test('[W67] the example of tests runs as it is printed', async () => {
+  const files = filesOf(blocks)
+  const migrations = JSON.stringify(join(root, 'docs/demo/drizzle'))
+  const project = userProject({
+    'schema.ts': files['schema.ts'] ?? '',
+    'orders-app.ts': replaced(files['orders-app.ts'] ?? '', [[`'./drizzle'`, migrations]]),
+    'orders-app-test.ts': files['orders-app-test.ts'] ?? '',
+  })
+  onTestFinished(project.remove)
+  expect(await run(project.folder, '--test', 'orders-app-test.ts')).toMatch(/# pass 1\n# fail 0/)
+})
+
 test('[W67] the example for SQLite runs as it is printed', async () => {
   const files = filesOf(blocks)
   const { origin, folder, stop } = await runExample({
@@ -209,6 +272,14 @@ function replaced(text: string, changes: readonly (readonly [from: string, to: s
     expect(changed).toContain(from)
     return changed.replace(from, to)
   }, text)
+}
+
+/** What a script of a user's project wrote, to either place. */
+function run(folder: string, ...args: string[]): Promise<string> {
+  const tsx = join(root, 'node_modules/tsx/dist/cli.mjs')
+  return new Promise((done) => {
+    execFile(process.execPath, [tsx, ...args], { cwd: folder }, (_error, stdout, stderr) => done(stdout + stderr))
+  })
 }
 
 /** Runs `server.ts` in a user's project; its first line of output is where it listens. */

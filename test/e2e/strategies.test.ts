@@ -186,7 +186,8 @@ describeWith(['postgres15'], 'strategies in an app', ({ postgres15 }) => {
     const after = await appWith({ tenantStore: store, isolationStrategy: 'rls' })
     await after.ready()
     const response = await after.inject({ url: '/notes', headers: as('moved') })
-    expect(response.json()).toMatchObject({ code: 'TENANCY_ERR_STRATEGY_UNSUPPORTED' })
+    expect(response.statusCode).toBe(503)
+    expect(response.json()).toMatchObject({ code: 'TENANCY_ERR_STRATEGY_NOT_CONFIGURED' })
   })
 
   it.each([

@@ -7,6 +7,7 @@ import { namespaceStrategy } from '../../src/isolation/namespace.ts'
 import { rlsStrategy } from '../../src/isolation/rls.ts'
 
 const strategies = [...(['schema', 'database', 'prefix'] as const).map(namespaceStrategy), rlsStrategy()]
+const notConfigured = expect.objectContaining({ code: 'TENANCY_ERR_STRATEGY_NOT_CONFIGURED' }) as Error
 const unsupported = expect.objectContaining({ code: 'TENANCY_ERR_STRATEGY_UNSUPPORTED' }) as Error
 
 function tenant(id: string = randomUUID()) {
@@ -50,7 +51,7 @@ describe.each(strategies)('the strategy $name', (strategy) => {
   it('[W53] refuses a tenant that another strategy placed, and one that asks for another', () => {
     for (const other of strategyNames.filter((name) => name !== strategy.name)) {
       const placement = { strategy: other, server: 'main', namespace: 'tstored', rowKey: '42' }
-      expect(() => strategy.scope({ id: randomUUID(), placement })).toThrow(unsupported)
+      expect(() => strategy.scope({ id: randomUUID(), placement })).toThrow(notConfigured)
       expect(() => strategy.place({ ...tenant(), strategy: other })).toThrow(unsupported)
     }
   })
@@ -87,7 +88,7 @@ describe('the hybrid', () => {
     expect(hybrid.place({ ...tenant(), strategy: 'schema' }).strategy).toBe('schema')
     expect(() => hybrid.place({ ...tenant(), strategy: 'database' })).toThrow(unsupported)
     const placement = { strategy: 'prefix', server: 'main', namespace: 'tstored', rowKey: '42' } as const
-    expect(() => hybrid.scope({ id: randomUUID(), placement })).toThrow(unsupported)
+    expect(() => hybrid.scope({ id: randomUUID(), placement })).toThrow(notConfigured)
   })
 
   it('refuses what the rule names and nobody configured', () => {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
+import { drizzle as pglite } from 'drizzle-orm/pglite'
 import { drizzle as drizzleV1 } from 'drizzle-orm-v1/node-postgres'
 import type pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -168,6 +169,24 @@ describeWith(['postgres15'], 'tenant databases', ({ postgres15 }) => {
         expect(() => sometimes.of(a)).toThrow(new TypeError('broken'))
         broken = false
         expect(await owner(sometimes.of(a) as Db)).toBe('a')
+      })
+
+      it('whose database speaks to its client as another driver does', async () => {
+        const other = (client: object) => pglite({ client: client as never })
+        const message = /for another driver \(PgliteSession\)\. Here `drizzle` is that of `drizzle-orm\/node-postgres`/
+        expect(await refusal(other)).toEqual(unsafe(message))
+        const session = Object.create({ constructor: { [Symbol.for('drizzle:entityKind')]: 'OwnSession' } }) as object
+        const withSession = (client: object) => ({ $client: client, session, transaction: () => {} })
+        expect(await refusal(withSession)).toEqual(unsafe(/for another driver \(OwnSession\)/))
+      })
+
+      it('and what another driver would call back is not called', async () => {
+        // Unchecked, as a database of that driver would: options where a callback is expected.
+        const client = server.client(strategy.scope(a), () => {}) as unknown as pg.Pool
+        const asPglite = (text: string) =>
+          client.query(text, [], {} as never) as unknown as Promise<{ rows: unknown[] }>
+        expect((await asPglite('select owner from items')).rows).toEqual([{ owner: 'a' }])
+        await expect(asPglite('select nonsense')).rejects.toMatchObject({ code: '42703' })
       })
 
       it('for the admin connection and for a request transaction too', async () => {

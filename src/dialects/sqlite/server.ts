@@ -53,7 +53,8 @@ export interface LoadedDriver<F extends DatabaseFile> {
 }
 
 /** A client library, and what Drizzle is given for it. All else is one code for all. */
-export interface SqliteDriver<F extends DatabaseFile> extends Pick<DatabaseServer, 'drizzleImport' | 'synchronous'> {
+export interface SqliteDriver<F extends DatabaseFile>
+  extends Pick<DatabaseServer, 'drizzleImport' | 'drizzleSession' | 'synchronous'> {
   /** @throws TENANCY_ERR_PEER_MISSING */
   load(): Promise<LoadedDriver<F>>
   client(session: FileSession<F>): object
@@ -164,6 +165,7 @@ export function createSqliteServer<F extends DatabaseFile>(
       if (scope.strategy === 'database') opened?.own.forget(scope)
     },
     drizzleImport: driver.drizzleImport,
+    drizzleSession: driver.drizzleSession,
     synchronous: driver.synchronous,
     drizzle: (client: object) => parts().drizzle({ client }),
 

@@ -185,6 +185,7 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
 
     ...confined,
     drizzleImport: 'drizzle-orm/node-mssql',
+    drizzleSession: 'NodeMsSqlSession',
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>

@@ -149,6 +149,7 @@ export function createMysqlServer(options: MysqlServerOptions): DatabaseServer {
 
     ...confined,
     drizzleImport: 'drizzle-orm/mysql2',
+    drizzleSession: 'MySql2Session',
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>

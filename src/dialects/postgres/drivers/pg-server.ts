@@ -220,6 +220,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
     ...confined,
     forget: (scope: Scope) => opened?.databases.forget(scope.namespace),
     drizzleImport: 'drizzle-orm/node-postgres',
+    drizzleSession: 'NodePgSession',
     drizzle: (client: object) => parts().drizzle({ client }),
 
     inNamespace: (scope, work) =>

@@ -76,7 +76,8 @@ export class TenantClient extends EventEmitter {
     const result = this.#enqueue(
       queryConfig(config, typeof values === 'function' ? undefined : values, this.#session.scopeText),
     )
-    if (done === undefined) return result
+    // Of another driver's Drizzle it may be anything, and would be called where nobody catches.
+    if (typeof done !== 'function') return result
     result.then((value) => done(null, value), done)
     return undefined
   }

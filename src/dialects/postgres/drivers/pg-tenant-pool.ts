@@ -21,13 +21,14 @@ export function tenantPool(source: ConnectionSource, session: TenantSession): ob
   const query = (config: string | PgQueryConfig, values?: readonly unknown[] | Callback, callback?: Callback) => {
     const done = typeof values === 'function' ? values : callback
     const result = run(source, session, config, typeof values === 'function' ? undefined : values)
-    if (done === undefined) return result
+    // Of another driver's Drizzle it may be anything, and would be called where nobody catches.
+    if (typeof done !== 'function') return result
     result.then((value) => done(null, value), done)
     return undefined
   }
   const connect = (callback?: ConnectCallback) => {
     const client = connectTenant(source, session)
-    if (callback === undefined) return client
+    if (typeof callback !== 'function') return client
     client.then(
       (value) => callback(undefined, value, value.release),
       (error: unknown) => callback(error, undefined, () => {}),

@@ -141,6 +141,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
 
     ...confined,
     drizzleImport: 'drizzle-orm/pglite',
+    drizzleSession: 'PgliteSession',
     drizzle: (client: object) => parts().drizzle({ client }),
     inNamespace: (scope, work) =>
       admin.transaction(async (query) => work(await openAdoptingSession(query, scope, rights))),

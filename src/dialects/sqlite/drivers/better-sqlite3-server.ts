@@ -20,6 +20,7 @@ const PAUSE_MS = 10
 /** SQLite through better-sqlite3. */
 export const betterSqlite3Driver: SqliteDriver<SyncFile> = Object.freeze({
   drizzleImport: 'drizzle-orm/better-sqlite3',
+  drizzleSession: 'BetterSQLiteSession',
   synchronous: true,
   async load() {
     const { default: loaded } = await loadPeer('better-sqlite3', () => import('better-sqlite3'))
@@ -29,7 +30,7 @@ export const betterSqlite3Driver: SqliteDriver<SyncFile> = Object.freeze({
     return {
       openConnection,
       createFile(place, timeoutMs) {
-        const open = (purpose: Parameters<typeof connectAt>[2]) => connectAt(openConnection, place, purpose)
+        const open = (purpose: Parameters<typeof connectAt>[2]) => connectAt(openConnection, place, purpose, timeoutMs)
         return createSyncFile({ Database, place, file: createDatabaseFile({ open, timeoutMs }) })
       },
       drizzle: drizzle as unknown as (options: { client: object }) => unknown,

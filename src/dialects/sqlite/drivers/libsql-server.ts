@@ -24,6 +24,7 @@ const OTHER_DRIVER = ", or set `sqliteDriver: 'better-sqlite3'`"
 
 const driver: SqliteDriver<DatabaseFile> = Object.freeze({
   drizzleImport: 'drizzle-orm/libsql',
+  drizzleSession: 'LibSQLSession',
   async load() {
     const libsql = await loadPeer('@libsql/client', () => import('@libsql/client'), OTHER_DRIVER)
     const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/libsql'))
@@ -32,7 +33,7 @@ const driver: SqliteDriver<DatabaseFile> = Object.freeze({
       openConnection,
       createFile: (place, timeoutMs) =>
         createDatabaseFile({
-          open: (purpose) => connectAt(openConnection, place, purpose),
+          open: (purpose) => connectAt(openConnection, place, purpose, timeoutMs),
           timeoutMs,
           shared: place.assertOwn === undefined,
         }),

@@ -43,12 +43,20 @@ export async function connect(
   }
 }
 
-/** Opens one at a place and makes sure that it leads there. A run of migrations finds out itself whose the file is. */
-export async function connectAt(
+/**
+ * Opens one at a place and makes sure that it leads there. A run of migrations finds out itself whose the file is. While
+ * another process recovers the log or closes its last connection, the file is busy for readers too: for `timeoutMs` at most.
+ */
+export function connectAt(
   openConnection: OpenConnection,
   place: Place,
   purpose: Purpose,
+  timeoutMs: number,
 ): Promise<SqliteConnection> {
+  return whenNotBusy(timeoutMs, () => connectNow(openConnection, place, purpose))
+}
+
+async function connectNow(openConnection: OpenConnection, place: Place, purpose: Purpose): Promise<SqliteConnection> {
   const lookAgain = place.look()
   const client = await connect(openConnection, place.path, purpose)
   try {
