@@ -310,7 +310,7 @@ function received(name: OptionName, value: unknown): string {
 /** What a secret value is, in a word. */
 function kindOf(name: OptionName, value: unknown): string {
   if (Array.isArray(value)) return 'a list'
-  if (typeof value !== 'string') return `a ${typeof value}`
+  if (typeof value !== 'string') return typeof value === 'object' ? 'an object' : `a ${typeof value}`
   return noteOf(name).type === 'URL' ? 'a URL' : 'a text'
 }
 
@@ -322,9 +322,14 @@ function shownDefault(value: unknown): string {
 }
 
 function unknownOptions(options: TenancyOptions): string[] {
-  return Object.keys(options)
-    .filter((name) => !Object.hasOwn(configSchema.shape, name))
-    .map((name) => `${name}: unknown option. ${advice(name, optionNames)}`)
+  return (
+    Object.keys(options)
+      .filter((name) => !Object.hasOwn(configSchema.shape, name))
+      // Whoever spreads a URL in the wrong place has its password in a name.
+      .map(
+        (name) => `${name.includes('://') ? 'a URL (not shown)' : name}: unknown option. ${advice(name, optionNames)}`,
+      )
+  )
 }
 
 function unknownVariables(environment: Environment): string[] {

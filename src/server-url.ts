@@ -48,13 +48,23 @@ export function isServerUrl(url: string): boolean {
   return kind !== undefined && kind.fault(url) === undefined
 }
 
+/** What is no server. */
+const EMBEDDED = /^(?:file|pglite):/
+
 /** What is wrong with a URL that was refused, to stand behind what was received; empty where its forms say all there is to say. */
 export function faultBehind(given: unknown): string {
   if (typeof given !== 'string') return ''
-  const fault = CONNECTION_STRING.test(given)
-    ? 'it is a connection string: write `mssql://user:password@host:1433/database`'
-    : kinds.find(({ scheme }) => scheme.test(given))?.fault(given)
+  const fault = faultOf(given)
   return fault === undefined ? '' : `: ${fault}`
+}
+
+function faultOf(given: string): string | undefined {
+  if (CONNECTION_STRING.test(given)) {
+    return 'it is a connection string: write `mssql://user:password@host:1433/database`'
+  }
+  const kind = kinds.find(({ scheme }) => scheme.test(given))
+  if (kind !== undefined) return kind.fault(given)
+  return EMBEDDED.test(given) ? undefined : 'it begins like none of these'
 }
 
 function mssqlFault(url: string): string | undefined {

@@ -99,7 +99,7 @@ describe('the option servers', () => {
       expect.stringContaining(`${lead}"empty".databaseUrl is missing. Use \`postgres://…\``),
       `${lead}"nothing" got null (not shown). ${form}`,
       expect.stringContaining(
-        `${lead}"wrong".databaseUrl got a value of type string (not shown). Use \`postgres://…\``,
+        `${lead}"wrong".databaseUrl got a value of type string (not shown): it begins like none of these. Use \`postgres://…\``,
       ),
       expect.stringContaining(
         `${lead}"wrong".adminDatabaseUrl got a value of type number (not shown). Use \`postgres:`,

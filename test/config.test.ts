@@ -172,6 +172,9 @@ describe('what is unknown', () => {
     expect(message).toContain('- databaseURL: unknown option. Did you mean databaseUrl?')
     expect(message).toContain('- colour: unknown option. Remove it.')
     expect(message).not.toContain(PASSWORD)
+    const named = refusal({ databaseUrl: URL, [`postgres://a:${PASSWORD}@db/x`]: true })
+    expect(named).toContain('- a URL (not shown): unknown option. Remove it.')
+    expect(named).not.toContain(PASSWORD)
     expect(refusal(JSON.parse(`{ "databaseUrl": "${URL}", "__proto__": 1, "constructor": 2 }`))).toMatch(
       /constructor: unk/,
     )
@@ -191,6 +194,13 @@ describe('what is unknown', () => {
     expect(parseConfig(Object.assign(inherited, { databaseUrl: URL }), {}).hook).toBe('onRequest')
   })
 })
+
+test.each(['postgress://app@db/saas', 'localhost:5432/saas', `"${URL}"`])(
+  'what begins like no URL of a database is told so: %s',
+  (url) => {
+    expect(refusal({ databaseUrl: url })).toContain(': it begins like none of these. Use `postgres://…`')
+  },
+)
 
 test('all problems are told at once', () => {
   const message = refusal(

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import type { Migration } from '../contracts/migrator.ts'
 import { tenancyError } from '../errors.ts'
@@ -147,5 +147,6 @@ function reasonOf(error: unknown): string {
 }
 
 function refuse(folder: string, reason: string, cause?: unknown) {
-  return tenancyError('TENANCY_ERR_MIGRATIONS_FOLDER', [folder, reason], cause)
+  // A relative one depends on where the process was started.
+  return tenancyError('TENANCY_ERR_MIGRATIONS_FOLDER', [resolve(folder), reason], cause)
 }
