@@ -252,6 +252,7 @@ export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<u
     if (config.authorize === undefined) log.warn(UNPROVEN)
     for (const note of notes) log.warn(note)
     for (const warning of await server.open()) log.warn(warning)
+    databases.tryFactory()
     await store.initialize()
     // Outside of the tenant that may have asked for the start: timers and sockets keep the context they were made in.
     await enterContext(undefined, () => feed?.start())

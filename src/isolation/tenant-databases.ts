@@ -3,7 +3,7 @@ import type { DatabaseServer, Guard } from '../contracts/dialect.ts'
 import type { IsolationStrategy } from '../contracts/isolation.ts'
 import type { Tenant } from '../contracts/tenant.ts'
 import { currentContext } from '../context.ts'
-import { tenancyError } from '../errors.ts'
+import { isTenancyError, tenancyError } from '../errors.ts'
 import { type DrizzleDatabase, joining, joiningNow, synchronousOnly } from './joining.ts'
 import { type CacheView, noCacheView, tenantCacheView } from './tenant-query-cache.ts'
 
@@ -43,6 +43,8 @@ export interface TenantDatabases {
   transactionOf(tenant: Tenant): RequestTransaction
   /** The unscoped database of the admin connection. */
   admin(): object
+  /** Tries the factory, so that a start fails for what each request would. No I/O. @throws TENANCY_ERR_DRIZZLE_FACTORY */
+  tryFactory(): void
 }
 
 /** Builds and keeps the Drizzle databases of tenants, each bound to its tenant for ever. */
@@ -85,6 +87,10 @@ export function createTenantDatabases({
     return server.synchronous === true ? synchronousOnly(database) : database
   }
   let adminDatabase: object | undefined
+  const admin = (): object => {
+    adminDatabase ??= buildAdmin()
+    return adminDatabase
+  }
 
   return Object.freeze({
     of(tenant: Tenant) {
@@ -104,9 +110,15 @@ export function createTenantDatabases({
       })
     },
 
-    admin() {
-      adminDatabase ??= buildAdmin()
-      return adminDatabase
+    admin,
+
+    tryFactory() {
+      try {
+        admin()
+      } catch (error) {
+        // It may be one that has need of a tenant, which the admin connection has not.
+        if (isTenancyError(error)) throw error
+      }
     },
   })
 }

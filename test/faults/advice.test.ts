@@ -4,11 +4,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { drizzle as ofPg } from 'drizzle-orm/node-postgres'
+import { drizzle as ofPglite } from 'drizzle-orm/pglite'
 import Fastify from 'fastify'
 import { expect, it, onTestFinished } from 'vitest'
-import tenancy, { runWithTenant, type TenancyOptions } from '../../src/index.ts'
+import tenancy, { getTenantDb, runWithTenant, type TenancyOptions } from '../../src/index.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
+
+function raise(): never {
+  throw new TypeError('no tenant')
+}
 
 async function registered(options: TenancyOptions) {
   const app = Fastify({ pluginTimeout: 60_000 })
@@ -31,6 +37,22 @@ it('after a failed start the way to start anew is told, until there is one', asy
   await again.ready()
   await again.close()
   await expect(runWithTenant('acme', () => 1)).rejects.toThrow('running. Register the plugin')
+}, 60_000)
+
+it('`drizzle` of another driver stops the start, and one that needs a tenant does not', async () => {
+  const other = await registered({ databaseUrl: 'pglite:memory', drizzle: (client) => ofPg({ client }) })
+  await expect(Promise.resolve(other.ready())).rejects.toMatchObject({
+    code: 'TENANCY_ERR_DRIZZLE_FACTORY',
+    message: expect.stringContaining('(NodePgSession). Here `drizzle` is that of `drizzle-orm/pglite`.') as string,
+  })
+  const needy = await registered({
+    databaseUrl: 'pglite:memory',
+    drizzle: (client, { tenant }) =>
+      Object.assign(ofPglite({ client }), { owner: tenant?.identifier.toUpperCase() ?? raise() }),
+  })
+  await needy.ready()
+  await needy.tenancy.register({ identifier: 'acme' })
+  expect(await needy.tenancy.run('acme', () => (getTenantDb() as { owner?: string }).owner)).toBe('ACME')
 }, 60_000)
 
 it('a strategy that nobody chose is told as the default that it is', async () => {
