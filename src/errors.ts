@@ -119,7 +119,7 @@ const table = {
   TENANCY_ERR_TRANSACTION_FINISHED: [500, 'This transaction is finished; statements on it are refused.'],
   TENANCY_ERR_TRANSACTION_ROLLED_BACK: [
     500,
-    'The transaction was rolled back instead of committed: a statement in it had failed, or a nested transaction was still under way.',
+    'The transaction was rolled back instead of committed: a statement in it had failed and its error was caught, or a nested transaction was still under way. Nest `transaction()` around what may fail, and await it.',
   ],
   TENANCY_ERR_TRANSACTION_BUSY: [
     500,

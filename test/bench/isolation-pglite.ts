@@ -40,6 +40,10 @@ export async function pgliteCell({ name, strategy, options }: PgVariant, tenants
       ${fillOf(scope, name)}`,
     )
   }
+  // The same rights: a superuser is asked for none.
+  const schemas = [...new Set(places.map(({ schema }) => `"${schema}"`))].join(', ')
+  await embedded.exec(`create role app; grant usage on schema ${schemas} to app;
+    grant select on all tables in schema ${schemas} to app; set session authorization app`)
   const plain = drizzle({ client: embedded })
   const scoped = scopes.map((scope) => drizzle({ client: server.client(scope, open) as never }))
   let users = 0

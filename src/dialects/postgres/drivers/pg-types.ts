@@ -1,6 +1,6 @@
 /**
  * The parts of node-postgres that this folder uses, described structurally: no emitted declaration depends on `pg`. Needs
- * pg 8.21 or newer (`getTransactionStatus`).
+ * pg 8.22 or newer: before, a value that could not be sent left those before it in a buffer for whoever sends next (pg-protocol 1.14).
  */
 
 /** A result; `rows` is what Drizzle maps. */

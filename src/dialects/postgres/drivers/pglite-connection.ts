@@ -37,12 +37,12 @@ export interface HeldTransaction {
 export interface PgliteConnection {
   /**
    * One statement, which must be none that is seen to change the session. What a function in it left there may meet the next
-   * statement of the same lead, and none of another.
+   * statement of the same owner and lead, and none of another.
    *
    * @param send called when its turn has come
    * @throws TENANCY_ERR_POOL_TIMEOUT, TENANCY_ERR_CLOSED, TENANCY_ERR_DATABASE_UNAVAILABLE
    */
-  statement(lead: string, send: () => Parameters<PgliteQuery>): Promise<PgliteResult>
+  statement(owner: Owner, lead: string, send: () => Parameters<PgliteQuery>): Promise<PgliteResult>
   /**
    * Runs `work` in a transaction of its own. Afterwards nothing is left of what its statements did to the session. It is rolled
    * back when a nested one is still under way, half of which would stay.
@@ -88,16 +88,20 @@ export function createPgliteConnection({ wire, timeoutMs, close }: PgliteConnect
   const mutex = createMutex(timeoutMs, () => tenancyError('TENANCY_ERR_POOL_TIMEOUT', [timeoutMs]))
   const inside = new AsyncLocalStorage<Membership>()
   const held = new WeakMap<object, Membership>()
-  /** The lead of the statement before, if it can have left nothing that it may not. */
-  let before: string | undefined
+  /** Whose statement was before, if it can have left nothing that it may not. */
+  let before: { readonly owner: Owner; readonly lead: string } | undefined
+  /** Whether a transaction may be open that nobody is in. */
+  let isOpen = false
   let turn: Promise<unknown> | undefined
   let closing: Promise<void> | undefined
 
-  const inTurn = <T>(lead: string, work: (lead: Lead) => Promise<T>): Promise<T> =>
+  const inTurn = <T>(owner: Owner, lead: string, work: (lead: Lead) => Promise<T>): Promise<T> =>
     mutex.run(async () => {
       if (closing !== undefined) throw tenancyError('TENANCY_ERR_CLOSED')
-      const whole = before === lead ? [lead] : [FORGET, lead]
+      const isSame = before?.owner === owner && before.lead === lead
+      const whole = [...(isOpen ? ['rollback'] : []), ...(isSame ? [] : [FORGET]), lead]
       before = undefined
+      isOpen = true
       try {
         const done = work(whole)
         turn = done
@@ -106,14 +110,15 @@ export function createPgliteConnection({ wire, timeoutMs, close }: PgliteConnect
         turn = undefined
       }
     })
-  const statement: PgliteConnection['statement'] = (lead, send) =>
-    inTurn(lead, async (whole) => {
+  const statement: PgliteConnection['statement'] = (owner, lead, send) =>
+    inTurn(owner, lead, async (whole) => {
       const result = await wire.statement(whole, true, ...send())
-      before = lead
+      isOpen = false
+      before = { owner, lead }
       return result
     })
   const transaction: PgliteConnection['transaction'] = (owner, lead, work) =>
-    inTurn(lead, async (whole) => {
+    inTurn(owner, lead, async (whole) => {
       const queue = inOrder(wire)
       const { open, state, finish } = openTransaction(queue)
       const membership: Membership = { owner, opened: Promise.resolve(open), ended: false }
@@ -128,13 +133,15 @@ export function createPgliteConnection({ wire, timeoutMs, close }: PgliteConnect
         result = await inside.run(membership, () => work(open))
         end()
         if (state.nested > 0) throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
+        // COMMIT of a failed transaction is a silent ROLLBACK; this makes it an error.
+        if ((await queue.end('commit')) !== 'COMMIT') throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
       } catch (error) {
         end()
         await queue.end('rollback')
+        isOpen = false
         throw error
       }
-      // COMMIT of a failed transaction is a silent ROLLBACK; this makes it an error.
-      if ((await queue.end('commit')) !== 'COMMIT') throw tenancyError('TENANCY_ERR_TRANSACTION_ROLLED_BACK')
+      isOpen = false
       return result
     })
   const membershipHere = (): Membership | undefined => {

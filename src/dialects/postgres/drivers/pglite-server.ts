@@ -12,6 +12,7 @@ import { openAdoptingSession } from '../adopting-session.ts'
 import { inspectDatabase } from '../doctor/inspect-database.ts'
 import { destroyNamespace, releaseNamespace } from '../destroy-namespace.ts'
 import { layoutOf, type LayoutOptions, writtenStrategies } from '../layout.ts'
+import { leadingKeyword } from '../lexer.ts'
 import { postgresProfile } from '../profile.ts'
 import { quoteIdentifier } from '../quote.ts'
 import { createDdlParser } from '../rewrite-ddl.ts'
@@ -263,8 +264,16 @@ async function run<TRow>(open: OpenTransaction, text: string, parameters: readon
 
 /** The admin connection as Drizzle takes it. */
 function adminClient(connection: PgliteConnection, owner: Owner): object {
-  const query: PgliteQuery = (...statement) => asAdmin(connection, owner, (open) => open.query(...statement))
+  const query = withoutCopy((...statement) => asAdmin(connection, owner, (open) => open.query(...statement)))
   const transaction = <T>(work: (transaction: object) => Promise<T>) =>
-    inAdminTransaction(connection, owner, (open) => work(Object.freeze({ query: open.query })))
+    inAdminTransaction(connection, owner, (open) => work(Object.freeze({ query: withoutCopy(open.query) })))
   return Object.freeze({ query, transaction })
+}
+
+/** Nobody would feed it, or take what it gives. */
+function withoutCopy(query: PgliteQuery): PgliteQuery {
+  return async (...statement) => {
+    if (leadingKeyword(statement[0]) !== 'copy') return query(...statement)
+    throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', ['COPY on an embedded database'])
+  }
 }

@@ -40,7 +40,7 @@ export function pgliteTenantClient(connection: PgliteConnection, session: Pglite
     const { isLasting } = check(session, statement[0])
     const joined = await connection.joinable(session.tenantId)
     if (joined !== undefined) return send(joined, session, statement)
-    if (!isLasting) return connection.statement(session.lead, () => checked(session, statement))
+    if (!isLasting) return connection.statement(session.tenantId, session.lead, () => checked(session, statement))
     return connection.transaction(session.tenantId, session.lead, (open) => send(open, session, statement))
   }
   const transaction = async <T>(work: (transaction: object) => Promise<T>): Promise<T> => {
@@ -150,14 +150,21 @@ function refusalOf(text: string, statement: StatementKind): string | undefined {
   const keyword = leadingKeyword(text)
   // Nobody would ever feed COPY FROM STDIN, and PGlite never comes back from it.
   if (keyword === 'copy') return 'COPY on an embedded database'
-  if (keyword === 'set' && setsUser(text)) return 'SET SESSION AUTHORIZATION'
-  return undefined
+  if (keyword !== 'set') return undefined
+  const settings = settingsIn(text)
+  if (settings === undefined || USER.test(settings)) return 'SET SESSION AUTHORIZATION'
+  return TIMEOUT.test(settings) ? 'a timeout, which would stop the process of an embedded database' : undefined
 }
 
-/** Whether a SET changes the session's user, or may: what a name with escapes (`U&"…"`) stands for is not read here. */
-function setsUser(text: string): boolean {
+/** What changes the session's user. */
+const USER = /\bsession[ _]authorization\b/
+/** PGlite waits for the signal of one that has passed, and never hears it. */
+const TIMEOUT = /\b(?:idle_in_transaction_session|idle_session|transaction)_timeout\b/
+
+/** The words and names of a SET; undefined where one has escapes (`U&"…"`), which are not read here. */
+function settingsIn(text: string): string | undefined {
   const tokens = tokenize(text)
-  if (tokens.some(({ kind }) => kind === 'unicode-identifier')) return true
+  if (tokens.some(({ kind }) => kind === 'unicode-identifier')) return undefined
   const names = tokens.filter(({ kind }) => kind === 'word' || kind === 'quoted-identifier')
-  return /\bsession[ _]authorization\b/.test(names.map((name) => name.text.toLowerCase()).join(' '))
+  return names.map((name) => name.text.toLowerCase()).join(' ')
 }

@@ -27,8 +27,8 @@ export interface PgliteMessage {
   readonly name: string
   /** The tag of a `commandComplete`. */
   readonly text?: string
-  /** Of a `readyForQuery`: idle, in a transaction, or in one that has failed. */
-  readonly status?: 'I' | 'T' | 'E'
+  /** The SQLSTATE of an error. */
+  readonly code?: string | undefined
 }
 
 /** One embedded database: one connection. */
@@ -46,19 +46,8 @@ export interface Pglite {
 /** What the package exports, and this folder uses. */
 export interface PgliteModule {
   readonly PGlite: { create(folder?: string): Promise<Pglite> }
-  readonly protocol: { readonly serialize: PgliteSerialize }
   readonly parse: {
     parseResults(messages: readonly PgliteMessage[], parsers: object, options?: PgliteQueryOptions): PgliteResult[]
     parseDescribeStatementResults(messages: readonly PgliteMessage[]): readonly number[]
   }
-}
-
-/** Makes the messages of PostgreSQL's protocol. */
-interface PgliteSerialize {
-  query(text: string): Uint8Array
-  parse(statement: { readonly text: string; readonly types?: number[] | undefined }): Uint8Array
-  describe(what: { readonly type: 'S' }): Uint8Array
-  bind(portal: { values: (string | null)[] }): Uint8Array
-  execute(portal: object): Uint8Array
-  sync(): Uint8Array
 }

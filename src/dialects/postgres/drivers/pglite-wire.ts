@@ -1,4 +1,5 @@
 import { tenancyError } from '../../../errors.ts'
+import { bind, DESCRIBE, EXECUTE, parse, query, SYNC, type WireValue } from './pglite-messages.ts'
 import type { Pglite, PgliteMessage, PgliteModule, PgliteQuery, PgliteResult } from './pglite-types.ts'
 
 /** What is said to the session before a statement, each text in a message of its own. */
@@ -29,85 +30,89 @@ const has = (...names: string[]): Whole => {
   return (answer) => answer.some(({ name }) => names.includes(name))
 }
 const isRefused = has(ERROR)
+const isParsed = has('parseComplete')
 const isRead = has('parameterDescription')
 const isExecuted = has('commandComplete', 'emptyQuery')
 const isBound = has('bindComplete')
 /** What was not bound is answered as an empty statement. */
 const isDone: Whole = (answer) => isBound(answer) && isExecuted(answer)
+/** SQLSTATE of a statement that is not there. */
+const NO_STATEMENT = '26000'
 
 /** Makes a {@link PgliteWire}; nobody else uses `pglite` from now on, and one call is made after the other. */
-export function createPgliteWire(pglite: Pglite, { protocol, parse }: PgliteModule): PgliteWire {
-  const { serialize } = protocol
+export function createPgliteWire(pglite: Pglite, { parse: results }: PgliteModule): PgliteWire {
   let broken: unknown
 
-  /** @param wholes of each answer, unless there is an error, or none is needed; the last is followed by no READY where `open` */
+  const stop = (reason: unknown): never => {
+    broken = reason
+    throw gone(reason)
+  }
+  /** @param wholes of each answer, unless there is an error; the last is READY, unless it is `open` */
   const exchange = async (
     messages: readonly Uint8Array[],
-    wholes: readonly Whole[] | undefined,
+    wholes: readonly Whole[],
     { flush = false, open = false } = {},
   ): Promise<PgliteMessage[]> => {
     if (broken !== undefined) throw gone(broken)
+    let answer: PgliteMessage[]
     try {
       const options = { syncToFs: flush, throwOnError: false }
-      const answer = await pglite.execProtocolStream(Buffer.concat(messages), options)
-      const parts = answersOf(answer, open)
-      // After an error PGlite 0.5.8 is READY more often than 0.5.16.
-      if (wholes === undefined || isRefused(answer)) return answer
-      if (parts.length === wholes.length && wholes.every((isWhole, i) => isWhole(parts[i] ?? []))) return answer
-      throw new TypeError(`The embedded database answered ${answer.map(({ name }) => name).join(', ') || 'nothing'}.`)
+      answer = await pglite.execProtocolStream(Buffer.concat(messages), options)
     } catch (error) {
-      // Its code stopped half-way, where no stack is left, say. PGlite may hide that; what a next call would do nobody knows.
-      broken = error
-      throw gone(error)
+      return stop(error)
     }
+    // Its code may have stopped half-way, where no stack is left, say, which PGlite hides; what a next call would do nobody knows.
+    const parts = answersOf(answer)
+    const isEnded = open || answer.at(-1)?.name === READY
+    // After an error PGlite 0.5.8 is READY more often than 0.5.16.
+    if (isEnded && isRefused(answer)) return answer
+    const isWhole = parts.length === wholes.length && wholes.every((whole, i) => whole(parts[i] ?? []))
+    if (isEnded && isWhole) return answer
+    return stop(
+      new TypeError(`The embedded database answered ${answer.map(({ name }) => name).join(', ') || 'nothing'}.`),
+    )
   }
-  /** Makes it take statements again after one that was not executed; 0.5.8 does of itself. */
-  const skip = () => exchange([serialize.sync()], undefined)
+  /** Makes it take statements again after one that was not executed. */
+  const skip = () => exchange([SYNC], [has(READY)])
 
   return Object.freeze({
     async statement(lead, flush, text, parameters = [], options = {}) {
       const said = await exchange(
-        [
-          ...lead.map((one) => serialize.query(one)),
-          serialize.parse({ text, types: options.paramTypes }),
-          serialize.describe({ type: 'S' }),
-        ],
+        [...lead.map(query), parse(text, options.paramTypes), DESCRIBE],
         [...lead.map(() => isExecuted), isRead],
         { open: true },
       )
-      const types = parse.parseDescribeStatementResults(said)
+      const refusal = said.find(({ name }) => name === ERROR)
+      // It is there, or was refused, unless it stopped while it was read.
+      if (refusal?.code === NO_STATEMENT && !isParsed(said)) stop(refusal)
+      const types = results.parseDescribeStatementResults(said)
       let bound: Uint8Array
       try {
         refuse(said)
-        const values = parameters.map((value, i) => {
-          if (value === null || value === undefined) return null
-          const type = types[i] ?? 0
-          return (options.serializers?.[type] ?? pglite.serializers[type] ?? String)(value)
-        })
-        bound = serialize.bind({ values })
+        const serializerOf = (type: number) => options.serializers?.[type] ?? pglite.serializers[type] ?? String
+        bound = bind(parameters.map((value, i) => wireValue(value, serializerOf(types[i] ?? 0))))
       } catch (error) {
         await skip()
         throw error
       }
-      const answer = await exchange([bound, serialize.execute({}), serialize.sync()], [isDone], { flush })
+      const answer = await exchange([bound, EXECUTE, SYNC], [isDone], { flush })
       refuse(answer)
       const described = said.filter(({ name }) => name === 'rowDescription')
-      const [result] = parse.parseResults([...described, ...answer], pglite.parsers, options)
+      const [result] = results.parseResults([...described, ...answer], pglite.parsers, options)
       return result as PgliteResult
     },
 
     async texts(texts) {
-      const messages = texts.map((text) => serialize.query(text))
       const answer = await exchange(
-        messages,
+        texts.map(query),
         texts.map(() => isExecuted),
       )
       refuse(answer)
-      return parse.parseResults(answer, pglite.parsers)
+      return results.parseResults(answer, pglite.parsers)
     },
 
     async end(how) {
-      const answer = await exchange([serialize.query(how)], [isExecuted], { flush: true })
+      const answer = await exchange([query(how)], [isExecuted], { flush: true })
       refuse(answer)
       return answer.find(({ name }) => name === 'commandComplete')?.text
     },
@@ -115,14 +120,25 @@ export function createPgliteWire(pglite: Pglite, { protocol, parse }: PgliteModu
 }
 
 /** The messages by the answer that they belong to; READY, which is the last of each, is one of them. */
-function answersOf(messages: readonly PgliteMessage[], open: boolean): PgliteMessage[][] {
-  const answers: PgliteMessage[][] = [[]]
+function answersOf(messages: readonly PgliteMessage[]): PgliteMessage[][] {
+  const answers: PgliteMessage[][] = []
+  let isNew = true
   for (const message of messages) {
+    if (isNew) answers.push([])
     answers.at(-1)?.push(message)
-    if (message.name === READY) answers.push([])
+    isNew = message.name === READY
   }
-  if (!open && answers.at(-1)?.length === 0) answers.pop()
   return answers
+}
+
+/** PGlite's serializers give back what they do not know, a number where an array belongs, say. */
+function wireValue(value: unknown, serialize: (value: unknown) => unknown): WireValue {
+  if (value === null || value === undefined) return null
+  const given = serialize(value)
+  if (typeof given === 'string') return given
+  if (ArrayBuffer.isView(given)) return new Uint8Array(given.buffer, given.byteOffset, given.byteLength)
+  if (given instanceof ArrayBuffer) return new Uint8Array(given)
+  throw new TypeError(`A parameter has no text: the serializer of its type made ${typeof given} of ${typeof value}.`)
 }
 
 function refuse(answer: readonly PgliteMessage[]): void {
