@@ -13,6 +13,10 @@ const table = {
   ],
   TENANCY_ERR_ROUTE_CONFIG_INVALID: [500, 'Route %s has an invalid `config.tenancy`: %s'],
   TENANCY_ERR_PEER_MISSING: [500, 'Cannot load `%s`. Install it beside fastify-tenancy: npm install %s'],
+  TENANCY_ERR_PEER_UNSAFE: [
+    500,
+    'The `%s` that is installed would mix tenants: %s. Use another version: npm install %s',
+  ],
   TENANCY_ERR_NOT_STARTED: [500, 'No tenancy instance is running%s'],
   TENANCY_ERR_START_TIMEOUT: [
     503,

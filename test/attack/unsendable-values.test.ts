@@ -5,12 +5,15 @@ import { PGlite } from '@electric-sql/pglite'
 import { sql } from 'drizzle-orm'
 import { drizzle as drizzlePg } from 'drizzle-orm/node-postgres'
 import { drizzle } from 'drizzle-orm/pglite'
+import pg from 'pg'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { assertCleanBinds } from '../../src/dialects/postgres/drivers/pg-clean-binds.ts'
 import { tenancy, type TenancyOptions } from '../../src/index.ts'
 import type { TestDatabase } from '../servers/database.ts'
 import { describeWith } from '../servers/suite.ts'
 import { baselineDatabase } from '../support/database.ts'
+import { codeNow } from '../support/errors.ts'
 import { add, addMigrations, db, itemsMigration, namesIn } from '../faults/fixture.ts'
 
 /*
@@ -140,4 +143,19 @@ describeWith(['postgres15'], 'values that cannot be sent, on PostgreSQL', ({ pos
       })
     },
   )
+})
+
+it('a start refuses a pg that leaves them for the next statement', () => {
+  const real = pg as unknown as Parameters<typeof assertCleanBinds>[0]
+  assertCleanBinds(real)
+  let buffer: unknown[] = []
+  /** As pg-protocol 1.14 writes. */
+  class Connection extends (real.Connection as new () => object) {
+    bind({ values, valueMapper = String }: { values: unknown[]; valueMapper?: (value: unknown) => unknown }) {
+      for (const value of values) buffer.push(valueMapper(value))
+      ;(this as unknown as { _send(bytes: Uint8Array): void })._send(Buffer.from(JSON.stringify(buffer)))
+      buffer = []
+    }
+  }
+  expect(codeNow(() => assertCleanBinds({ ...real, Connection } as never))).toBe('TENANCY_ERR_PEER_UNSAFE')
 })

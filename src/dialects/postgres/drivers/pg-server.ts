@@ -24,6 +24,7 @@ import { verifyScope } from '../verify/verify-scope.ts'
 import { connectPgChanges } from './pg-change-connection.ts'
 import { lazyTransaction } from './pg-lazy-transaction.ts'
 import { ScopeNames } from './pg-named-scope.ts'
+import { assertCleanBinds } from './pg-clean-binds.ts'
 import { type ConnectionSource, type EndablePool, openPool } from './pg-pool.ts'
 import {
   connectionScope,
@@ -277,6 +278,7 @@ export function createPgServer(options: PgServerOptions): DatabaseServer {
 
 async function load(options: PgServerOptions): Promise<Opened> {
   const pg = await loadPeer('pg', async () => (await import('pg')).default as unknown as PgModule)
+  assertCleanBinds(pg)
   const { drizzle } = await loadPeer('drizzle-orm', () => import('drizzle-orm/node-postgres'))
   const timeoutMs = options.poolTimeout * 1000
   const maxLifetimeSeconds = options.poolRecycle

@@ -27,7 +27,10 @@ export interface PgOutlet {
 /** How pg writes the messages of a statement. */
 export interface PgMessages {
   parse(this: PgOutlet, query: { text: string; name: string }): void
-  bind(this: PgOutlet, config: { statement?: string; values: readonly string[] }): void
+  bind(
+    this: PgOutlet,
+    config: { statement?: string; values: readonly string[]; valueMapper?: (value: unknown) => unknown },
+  ): void
   execute(this: PgOutlet, config: object): void
 }
 
