@@ -236,24 +236,24 @@ const ADMIN = `set session authorization ${quoteIdentifier(SUPERUSER)};set searc
 const LIBRARY = Symbol('library')
 const USERS = Symbol('users')
 
-/** Runs `work` as the superuser, in a transaction; inside a tenant's transaction it is refused. */
+/** Runs `work` as the superuser, in a transaction; inside a tenant's transaction it is refused, one of its owner is joined. */
 async function asAdmin<T>(
   connection: PgliteConnection,
   owner: Owner,
   work: (open: OpenTransaction) => Promise<T>,
+  join = work,
 ): Promise<T> {
   const joined = await connection.joinable(owner)
-  return joined === undefined ? connection.transaction(owner, ADMIN, work) : work(joined)
+  return joined === undefined ? connection.transaction(owner, ADMIN, work) : join(joined)
 }
 
 /** The same, but what `work` did inside another admin transaction is undone when it throws. */
-async function inAdminTransaction<T>(
+function inAdminTransaction<T>(
   connection: PgliteConnection,
   owner: Owner,
   work: (open: OpenTransaction) => Promise<T>,
 ): Promise<T> {
-  const joined = await connection.joinable(owner)
-  return joined === undefined ? connection.transaction(owner, ADMIN, work) : joined.nest(work)
+  return asAdmin(connection, owner, work, (joined) => joined.nest(work))
 }
 
 async function run<TRow>(open: OpenTransaction, text: string, parameters: readonly unknown[] = []): Promise<TRow[]> {
