@@ -22,11 +22,12 @@ async function embedded(options: TenancyOptions, ...migrations: string[][]): Pro
 }
 
 describe('the one session of PGlite', () => {
-  it.each<TenancyOptions>([
-    {},
-    { schemaScoping: 'qualified', schema: { items } },
-    { isolationStrategy: 'prefix', schema: { items } },
-  ])('keeps nothing of a tenant that another one meets: %o', async (options) => {
+  const variants: Readonly<Record<string, TenancyOptions>> = {
+    schema: {},
+    'schema, qualified': { schemaScoping: 'qualified', schema: { items } },
+    prefix: { isolationStrategy: 'prefix', schema: { items } },
+  }
+  it.each(Object.entries(variants))('keeps nothing of a tenant that another one meets: %s', async (_name, options) => {
     const app = await embedded(options)
     for (const identifier of ['acme', 'globex']) await app.tenancy.register({ identifier })
     const one = async (tenant: string, query: string) =>
@@ -40,6 +41,20 @@ describe('the one session of PGlite', () => {
     expect(await one('globex', 'select pg_advisory_unlock(5) as unlocked')).toEqual({ unlocked: false })
     const { rows } = await app.tenancy.run('acme', () => db().execute(sql`select 1 as one`))
     expect(rows).toEqual([{ one: 1 }])
+  })
+
+  it('runs no statement whose scope cannot be set, alone or in a transaction', async () => {
+    const app = await embedded({ tenantRoles: true })
+    const { placement } = await app.tenancy.register({ identifier: 'acme' })
+    const admin = (await app.tenancy.adminDb()) as ReturnType<typeof db>
+    const rename = (from: string, to: string) => admin.execute(sql.raw(`alter role ${from} rename to ${to}`))
+    await rename(placement.namespace, 'gone')
+    const alone = () => app.tenancy.run('acme', () => add('never'))
+    const inTransaction = () => app.tenancy.run('acme', () => db().transaction((tx) => add('never', tx)))
+    for (const adding of [alone, inTransaction, alone]) expect(await codeOf(adding)).toBe('22023')
+    await rename('gone', placement.namespace)
+    await app.tenancy.run('acme', () => add('kept'))
+    expect(await namesIn(app)).toEqual(['kept'])
   })
 
   it('that stops at the end of a statement has not done it', async () => {
