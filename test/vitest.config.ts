@@ -35,7 +35,7 @@ export default defineConfig({
     // By default one on a machine with two cores; tests mostly wait for a server.
     maxWorkers: Math.max(3, availableParallelism()),
     sequence: { sequencer: AttacksFirst },
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     coverage: {
       provider: 'v8',

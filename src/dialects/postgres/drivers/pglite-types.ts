@@ -9,6 +9,7 @@ export interface PgliteResult {
 /** Options of `query`: row mode and parsers, handed on as they come. */
 export type PgliteQueryOptions = Readonly<Record<string, unknown>> & {
   readonly serializers?: Serializers
+  readonly parsers?: Parsers
   readonly paramTypes?: number[]
 }
 
@@ -21,6 +22,7 @@ export type PgliteQuery = (
 
 /** By the OID of the type. */
 type Serializers = Readonly<Record<number, (value: unknown) => string>>
+type Parsers = Record<number, (value: string, type?: number) => unknown>
 
 /** What PostgreSQL says; `name` is the message's name in the protocol. An error is an Error with its SQLSTATE as `code`. */
 export interface PgliteMessage {
@@ -33,7 +35,7 @@ export interface PgliteMessage {
 
 /** One embedded database: one connection. */
 export interface Pglite {
-  readonly parsers: object
+  readonly parsers: Parsers
   readonly serializers: Serializers
   execProtocolStream(
     message: Uint8Array,
@@ -47,7 +49,7 @@ export interface Pglite {
 export interface PgliteModule {
   readonly PGlite: { create(folder?: string): Promise<Pglite> }
   readonly parse: {
-    parseResults(messages: readonly PgliteMessage[], parsers: object, options?: PgliteQueryOptions): PgliteResult[]
+    parseResults(messages: readonly PgliteMessage[], parsers: Parsers, options?: PgliteQueryOptions): PgliteResult[]
     parseDescribeStatementResults(messages: readonly PgliteMessage[]): readonly number[]
   }
 }

@@ -98,7 +98,10 @@ export function createPgliteWire(pglite: Pglite, { parse: results }: PgliteModul
       const answer = await exchange([bound, EXECUTE, SYNC], [isDone], { flush })
       refuse(answer)
       const described = said.filter(({ name }) => name === 'rowDescription')
-      const [result] = results.parseResults([...described, ...answer], pglite.parsers, options)
+      const { parsers, ...mode } = options
+      // Were they handed on beside each other, PGlite would copy all of its own for this result, a tenth of a statement.
+      const known = { __proto__: pglite.parsers, ...parsers }
+      const [result] = results.parseResults([...described, ...answer], known, mode)
       return result as PgliteResult
     },
 
