@@ -42,10 +42,7 @@ const cases: readonly Case[] = [
   { how: 'nothing  /health', path: '/health', tenant: '-', status: 200, sees: 'ok' },
 ]
 
-const { values: options } = parseArgs({
-  options: { serve: { type: 'boolean', default: false }, port: { type: 'string', default: '3000' } },
-})
-
+const options = optionsGiven()
 const app = await demoApp()
 try {
   await app.listen({ host: '127.0.0.1', port: options.serve ? Number(options.port) : 0 })
@@ -53,8 +50,23 @@ try {
   await populate(app, port)
   if (options.serve) await serve(port)
   else process.exitCode = await show(port)
+} catch (error) {
+  if ((error as { code?: unknown }).code !== 'EADDRINUSE') throw error
+  console.error(`Port ${options.port} is in use; choose another with --port.`)
+  process.exitCode = 1
 } finally {
   await app.close()
+}
+
+/** Ends the process with status 2 for any other. */
+function optionsGiven(): { readonly serve: boolean; readonly port: string } {
+  try {
+    const options = { serve: { type: 'boolean', default: false }, port: { type: 'string', default: '3000' } } as const
+    return parseArgs({ options }).values
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\nUse --serve, --port <number> or nothing.`)
+    return process.exit(2)
+  }
 }
 
 /** Two tenants with data that comes in over HTTP, and one that is suspended. */

@@ -1,9 +1,14 @@
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { rolesScript } from '../dialects/postgres/roles-script.ts'
 import { quoteReceived } from '../util/identifier.ts'
 import { doctor, doctorUsage } from './doctor.ts'
 import type { Output } from './output.ts'
 import { reencryptCommand, reencryptUsage } from './reencrypt.ts'
+
+interface PackageJson {
+  readonly version: string
+}
 
 /** Does a command, and gives the exit code. */
 type Command = (args: readonly string[], output: Output) => number | Promise<number>
@@ -45,6 +50,7 @@ const usage = `Usage: ${rolesUsage}
 ${doctorUsage}
 ${reencryptUsage}
   fastify-tenancy --help
+  fastify-tenancy --version
 `
 
 /** Something is wrong with the arguments; the message is for the terminal. */
@@ -59,6 +65,10 @@ class UsageError extends Error {
  */
 export function run(args: readonly string[], output: Output): number | Promise<number> {
   const [name, ...rest] = args
+  if (name === '--version' || name === '-v') {
+    output.out(`${version()}\n`)
+    return OK
+  }
   if (name === '--help' || name === '-h' || name === 'help') {
     output.out(usage)
     return OK
@@ -75,6 +85,12 @@ export function run(args: readonly string[], output: Output): number | Promise<n
     output.err(wrongUse(`fastify-tenancy ${name}`, error.message))
     return WRONG_USE
   }
+}
+
+/** Of this package, which is as far from its sources as from what is built of them. */
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as PackageJson
+  return version
 }
 
 function wrongUse(program: string, reason: string): string {

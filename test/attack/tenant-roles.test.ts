@@ -354,7 +354,7 @@ describe('the wall on PGlite', () => {
       poolTimeout: 60,
       onStatement: undefined,
     })
-    expect(await server.open()).toEqual([])
+    expect(await server.open()).toEqual([expect.stringContaining('in memory')])
     ;[a, b] = [schemaScope(), schemaScope()]
     for (const scope of [a, b]) await migrateNamespace({ server, scope, migrations })
     enemy = { schema: b.namespace, own: a.namespace, servingRole: PGLITE_SERVING_ROLE, adminRole: 'postgres' }

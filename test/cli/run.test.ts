@@ -74,6 +74,11 @@ test('no command: the usage on stderr, exit 2', () => {
   expect(call()).toMatchObject({ code: 2, out: '', err: expect.stringContaining('Usage:') as string })
 })
 
+test.each(['--version', '-v'])('%s: the version of the package', async (flag) => {
+  const { version } = (await import('../../package.json', { with: { type: 'json' } })).default
+  expect(call(flag)).toEqual({ code: 0, out: `${version}\n`, err: '' })
+})
+
 test('an unknown command is named', () => {
   const err = 'fastify-tenancy: unknown command "rolls". See `fastify-tenancy --help`.\n'
   expect(call('rolls')).toEqual({ code: 2, out: '', err })

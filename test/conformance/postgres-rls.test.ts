@@ -341,7 +341,11 @@ for (const name of ['postgres15', 'postgres18'] as const) {
     })
 
     it.each([
-      ['a table without a tenant', ['create table plans (id int)'], /table plans has no column tenant_id/],
+      [
+        'a table without a tenant',
+        ['create table plans (id int)'],
+        /table plans has no column tenant_id; `tenantKeys\(\)` makes it, or `tenantColumn`/,
+      ],
       ['a tenant of a strange type', ['create table t (tenant_id inet)'], /tenant_id of the table t is inet/],
       [
         'a foreign key without the tenant',

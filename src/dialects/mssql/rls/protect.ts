@@ -111,7 +111,7 @@ export function release(at: Pick<SharedSchema, 'layout'>, table: string): string
 function assertProtectable(table: SharedTable, { column }: SharedSchema): TenantTable {
   const { name, type, length, special } = table
   if (special === 1) throw refusal(`the table ${name} has a history, is in memory or outside of the database`)
-  if (type === null) throw refusal(`the table ${name} has no column ${column}`)
+  if (type === null) throw refusal(`the table ${name} has no column ${column}; \`tenantColumn\` names yours`)
   if (!isTenantType(type, length)) {
     throw refusal(
       `the column ${column} of the table ${name} is ${type}; it can be ${TENANT_TYPES.join(', ')}, of length 36`,

@@ -49,6 +49,9 @@ export interface PgliteServerOptions {
   readonly onStatement: ((text: string) => void) | undefined
 }
 
+const IN_MEMORY =
+  'The database is in memory: tenants and rows are gone when this process ends. `pglite:<folder>` as `databaseUrl` keeps them.'
+
 /** The user that PGlite's one session belongs to. */
 const SUPERUSER = 'postgres'
 
@@ -137,7 +140,7 @@ export function createPgliteServer(options: PgliteServerOptions): DatabaseServer
       const breaches = baseline.breaches.map(
         (breach) => `Baseline rule: without a scope the embedded serving role must reach nothing, but ${breach}.`,
       )
-      return [...shown, ...breaches]
+      return [...(options.folder === undefined ? [IN_MEMORY] : []), ...shown, ...breaches]
     },
 
     ...confined,

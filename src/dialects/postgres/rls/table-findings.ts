@@ -14,7 +14,10 @@ import {
 /** What one table lacks, in the order in which it must be given: the serving role gets rows last. */
 export function tableFindings(table: SharedTable, { schema, column, role }: SharedSchema): Finding[] {
   const { name, type } = table
-  if (type === null) return [lacking(name, 'tenant column', `the table ${name} has no column ${column}`)]
+  if (type === null) {
+    const detail = `the table ${name} has no column ${column}; \`tenantKeys()\` makes it, or \`tenantColumn\` names yours`
+    return [lacking(name, 'tenant column', detail)]
+  }
   if (!(TENANT_TYPES as readonly string[]).includes(type)) {
     const detail = `the column ${column} of the table ${name} is ${type}; it can be ${TENANT_TYPES.join(', ')}`
     return [lacking(name, 'tenant column', detail)]
