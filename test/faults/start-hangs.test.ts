@@ -1,39 +1,15 @@
-import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { mysqlTable, serial } from 'drizzle-orm/mysql-core'
 import Fastify from 'fastify'
 import { expect, it, onTestFinished } from 'vitest'
 import { withPort } from '../servers/database.ts'
+import { deafProxy } from '../servers/deaf-proxy.ts'
 import { describeWith } from '../servers/suite.ts'
 import { type TenancyOptions, tenancy } from '../../src/index.ts'
 import { tenantApp } from '../support/app.ts'
 import { until } from './fixture.ts'
 import { asSuperuser, baselineDatabase } from '../support/database.ts'
 import { asRoot, mysqlDatabase } from '../support/mysql.ts'
-
-/** Lets logins through, and while `deaf` swallows every query: a server, or a pooler, that hangs. */
-async function deafProxy(target: number, isQuery: (bytes: Buffer) => boolean) {
-  const state = { deaf: true, port: 0 }
-  const sockets = new Set<Socket>()
-  const server = createServer((client) => {
-    const up = connect({ port: target, host: '127.0.0.1' })
-    let swallowed = false
-    for (const one of [client, up])
-      sockets.add(one.on('error', () => {}).on('close', () => (client.destroy(), up.destroy())))
-    client.on('data', (bytes) => {
-      swallowed ||= state.deaf && isQuery(bytes)
-      if (!swallowed) up.write(bytes)
-    })
-    up.on('data', (bytes) => client.write(bytes))
-  })
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
-  onTestFinished(() => {
-    for (const one of sockets) one.destroy()
-    server.close()
-  })
-  state.port = (server.address() as { port: number }).port
-  return state
-}
 
 describeWith(['postgres15'], 'a database that takes logins and answers no query, at the start', ({ postgres15 }) => {
   it('health() answers, and what hung serves when the database does', async () => {

@@ -158,7 +158,8 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
       assertOneDatabase(options)
       const ready = opened ?? (await load(options))
       try {
-        const admin = await reach(adminOption(options), adminLogin(ready))
+        const admin = await reach(adminOption(options), loginOf(ready.adminPool))
+        await reach('databaseUrl', loginOf(ready.serving))
         const serves = onLease(
           ready.serving,
           async (lease) =>
@@ -211,7 +212,7 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
         server: confined,
         scope,
         rights: rights(),
-        adminLogin: await adminLogin(parts()),
+        adminLogin: await loginOf(parts().adminPool),
         registrySchema: options.registrySchema,
         main,
         administering: (work) =>
@@ -225,7 +226,7 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
       inspectServer({
         admin: admin.query,
         serving: (text, parameters) => onLease(parts().serving, (lease) => queryOn(lease)(text, parameters)),
-        adminLogin: await adminLogin(parts()),
+        adminLogin: await loginOf(parts().adminPool),
         registrySchema: options.registrySchema,
         shared,
         sharedTables: options.sharedTables,
@@ -254,8 +255,9 @@ export function createMssqlServer(options: MssqlServerOptions): DatabaseServer {
   } satisfies DatabaseServer)
 }
 
-async function adminLogin({ adminPool }: Pick<Opened, 'adminPool'>): Promise<string> {
-  const [row] = await onLease(adminPool, (lease) => queryOn(lease)<{ login: string }>('select suser_sname() as login'))
+async function loginOf(pool: Pool): Promise<string> {
+  const text = 'select suser_sname() as login'
+  const [row] = await onLease(pool, (lease) => queryOn(lease, REGISTRY_PATIENCE_MS)<{ login: string }>(text))
   return row?.login ?? ''
 }
 
