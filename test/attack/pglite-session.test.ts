@@ -88,14 +88,20 @@ describe('the one session of PGlite', () => {
       const copying = () => (on ? on.execute(copy) : admin.transaction((tx) => tx.execute(copy)))
       expect(await codeOf(copying)).toBe('TENANCY_ERR_STATEMENT_REFUSED')
     }
+    const idle = 'idle_session_timeout'
     for (const setting of [
-      'set local idle_in_transaction_session_timeout = 50',
-      `set "idle_session_timeout" to '50ms'`,
-      'SET LOCAL transaction_timeout TO 50',
-      'set U&"idle!005fsession_timeout" uescape \'!\' = 50',
+      sql`set local idle_in_transaction_session_timeout = 50`,
+      sql`set "idle_session_timeout" to '50ms'`,
+      sql`SET LOCAL transaction_timeout TO 50`,
+      sql.raw('set U&"idle!005fsession_timeout" uescape \'!\' = 50'),
+      sql`select set_config('Idle_Session_Timeout', '50', false)`,
+      sql`select set_config(${idle}, '50', false)`,
+      sql`update pg_settings set setting = 50 where name = ${idle}`,
+      sql`do $$ begin execute 'set idle_session_timeout = 50'; end $$`,
     ]) {
-      const set = () => app.tenancy.run('acme', () => db().transaction((tx) => tx.execute(sql.raw(setting))))
-      expect(await codeOf(set), setting).toBe('TENANCY_ERR_STATEMENT_REFUSED')
+      const inTransaction = () => app.tenancy.run('acme', () => db().transaction((tx) => tx.execute(setting)))
+      const alone = () => app.tenancy.run('acme', () => db().execute(setting))
+      expect([await codeOf(inTransaction), await codeOf(alone)]).toEqual(Array(2).fill('TENANCY_ERR_STATEMENT_REFUSED'))
     }
     await app.tenancy.run('acme', () => add('served on'))
     expect(await namesIn(app)).toEqual(['served on'])

@@ -51,6 +51,21 @@ afterEach(async () => {
 const migrate = (files: SqliteServer, scope: Scope, texts = statements) =>
   migrateNamespace({ server: files.server, scope, migrations: [migrationOf(texts)] })
 
+/** How many locks processes have on a file. */
+const locksOn = (path: string) =>
+  readFileSync('/proc/locks', 'utf8').match(new RegExp(`:${statSync(path).ino} `, 'g'))?.length ?? 0
+
+it('a second server of the process takes no lock of the first', async () => {
+  const files = await start()
+  await rawClient(files, await newTenant(files, 'prefix', statements)).execute(insert(1))
+  const { registry } = files.server
+  await registry?.connection.query('create table tenants (id text)')
+  const all = [files.mainFile, `${files.mainFile}.registry`]
+  expect(all.map((path) => locksOn(path) > 0)).toEqual([true, true])
+  await start({}, files)
+  expect(all.map((path) => locksOn(path) > 0)).toEqual([true, true])
+})
+
 describe('[W8] the file of a tenant', () => {
   it('is named after its namespace, in a folder for nothing else, readable by its owner only', async () => {
     const files = await start()
@@ -225,6 +240,22 @@ describe('provisioning', () => {
     const scope = sqliteScope('database')
     writeFileSync(ownFile(files, scope), '')
     expect(await migrate(files, scope)).toMatchObject({ created: true })
+    // With a write-ahead log, like any other.
+    expect(readFileSync(ownFile(files, scope)).subarray(18, 20)).toEqual(Buffer.from([2, 2]))
+  })
+
+  it('that fails leaves what another process put into its file before it had the lock', async () => {
+    const files = await start()
+    const scope = sqliteScope('database')
+    const path = ownFile(files, scope)
+    const failing = codeOf(() => migrate(files, scope))
+    for (let turn = 0; turn < 1000 && !existsSync(path); turn++) await Promise.resolve()
+    expect(statSync(path).size).toBe(0)
+    const other = createClient({ url: `file:${path}` })
+    await other.execute('create table theirs as select 1 as row')
+    other.close()
+    expect(await failing).toBe('TENANCY_ERR_NAMESPACE_EXISTS')
+    expect(existsSync(path)).toBe(true)
   })
 
   it('a folder in the way is told as what it is', async () => {

@@ -1,4 +1,4 @@
-import { closeSync, lstatSync, mkdirSync, openSync, realpathSync } from 'node:fs'
+import { closeSync, existsSync, lstatSync, mkdirSync, openSync, realpathSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { tenancyError } from '../../errors.ts'
 
@@ -48,8 +48,23 @@ export function prepare({ mainFile: file, tenantFolder }: Location): Location {
     tenantFolder: realpathSync(tenantFolder),
   }
   assertApart(location)
-  for (const path of [location.mainFile, location.registryFile]) closeSync(openSync(path, 'a', 0o600))
+  for (const path of [location.mainFile, location.registryFile]) make(path)
   return Object.freeze(location)
+}
+
+/**
+ * Makes a file that is not there. One that is there is not even opened: to close any descriptor of a file takes all locks that
+ * this process has on it, those of SQLite too, which does not notice (https://www.sqlite.org/howtocorrupt.html, 2.2), and the next process to
+ * close the database would remove the log of whoever still writes to it.
+ */
+function make(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600))
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'EEXIST') throw error
+    // A link that leads to nothing yet.
+    if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
+  }
 }
 
 /** The file of a namespace whose form was checked. */

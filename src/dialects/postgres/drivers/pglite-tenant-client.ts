@@ -37,7 +37,7 @@ export interface PgliteSession {
  */
 export function pgliteTenantClient(connection: PgliteConnection, session: PgliteSession): object {
   const query: PgliteQuery = async (...statement) => {
-    const { isLasting } = check(session, statement[0])
+    const { isLasting } = check(session, statement)
     const joined = await connection.joinable(session.tenantId)
     if (joined !== undefined) return send(joined, session, statement)
     if (!isLasting) return connection.statement(session.tenantId, session.lead, () => checked(session, statement))
@@ -80,7 +80,7 @@ export function pgliteLazyTransaction(
     },
   })
   const query: PgliteQuery = async (...statement) => {
-    check(session, statement[0])
+    check(session, statement)
     const { opened } = await transaction.connection()
     return send(await opened, session, statement)
   }
@@ -104,7 +104,7 @@ export function pgliteLazyTransaction(
 
 function facade(open: OpenTransaction, session: PgliteSession): object {
   const query: PgliteQuery = async (...statement) => {
-    check(session, statement[0])
+    check(session, statement)
     return send(open, session, statement)
   }
   return Object.freeze({ query })
@@ -131,17 +131,26 @@ interface Checked {
 }
 
 /** Refuses before anything is sent. */
-function check(session: PgliteSession, text: string): Checked {
+function check(session: PgliteSession, [text, values = []]: Parameters<PgliteQuery>): Checked {
   session.guard()
   const statement = statementKind(text)
-  const refusal = refusalOf(text, statement)
-  if (refusal !== undefined) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [refusal])
   const isPlain = statement.kind === 'plain' && statement.changes === undefined
-  return { isLasting: !isPlain || SETS.test(text) }
+  const sets = SETS.test(text)
+  const refusal = refusalOf(text, statement) ?? (isPlain && !sets ? undefined : stopping([text, ...values]))
+  if (refusal !== undefined) throw tenancyError('TENANCY_ERR_STATEMENT_REFUSED', [refusal])
+  return { isLasting: !isPlain || sets }
 }
 
 /** Of every statement, so it must be quick. */
-const SETS = /set_config/i
+const SETS = /set_config|pg_settings/i
+/** PGlite waits for the signal of one that has passed, and never hears it. */
+const TIMEOUT = /\b(?:idle_in_transaction_session|idle_session|transaction)_timeout\b/i
+
+/** What of a statement that changes settings, as one of `said`, would stop the process. */
+function stopping(said: readonly unknown[]): string | undefined {
+  if (!said.some((one) => typeof one === 'string' && TIMEOUT.test(one))) return undefined
+  return 'a timeout, which would stop the process of an embedded database'
+}
 
 function refusalOf(text: string, statement: StatementKind): string | undefined {
   if (statement.kind === 'refused') return statement.what
@@ -153,14 +162,11 @@ function refusalOf(text: string, statement: StatementKind): string | undefined {
   if (keyword !== 'set') return undefined
   const settings = settingsIn(text)
   if (settings === undefined || USER.test(settings)) return 'SET SESSION AUTHORIZATION'
-  return TIMEOUT.test(settings) ? 'a timeout, which would stop the process of an embedded database' : undefined
+  return stopping([settings])
 }
 
 /** What changes the session's user. */
 const USER = /\bsession[ _]authorization\b/
-/** PGlite waits for the signal of one that has passed, and never hears it. */
-const TIMEOUT = /\b(?:idle_in_transaction_session|idle_session|transaction)_timeout\b/
-
 /** The words and names of a SET; undefined where one has escapes (`U&"…"`), which are not read here. */
 function settingsIn(text: string): string | undefined {
   const tokens = tokenize(text)

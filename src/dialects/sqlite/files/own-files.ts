@@ -1,4 +1,4 @@
-import { closeSync, lstatSync, openSync, rmSync } from 'node:fs'
+import { closeSync, lstatSync, openSync, rmSync, statSync } from 'node:fs'
 import type { DestroyReport } from '../../../contracts/dialect.ts'
 import type { Scope } from '../../../contracts/isolation.ts'
 import { tenancyError } from '../../../errors.ts'
@@ -50,14 +50,21 @@ export function createOwnFiles<F extends DatabaseFile>(options: OwnFilesOptions<
       const { path, look } = ownPlace(location, scope)
       return withLock(files, scope, async (file) => {
         const made = makeFile(path, scope.namespace)
+        let wasEmpty = false
+        const fill = async (transaction: NamespaceTransaction) => {
+          wasEmpty = (await objectsOf(transaction.query, layoutOf(scope))).length === 0
+          return work(transaction)
+        }
         try {
-          if (made) await useWriteAheadLog(openConnection, path, timeoutMs)
-          return await inMigration(file, work, {
+          // Nor has an empty one a log, which is all that a crash left of a run.
+          if (made || isEmpty(path)) await useWriteAheadLog(openConnection, path, timeoutMs)
+          return await inMigration(file, fill, {
             // Another process may have made it, failed and removed it, while we waited for its lock.
             begun: look(),
-            // Under SQLite's lock, and only what this made: who waits for it makes another as soon as it is gone. What fails
-            // before there is a lock leaves an empty file, which another process may be about to fill.
-            failed: () => made && isSame(made, identityOf(path, scope.namespace)) && remove(path),
+            // Under SQLite's lock, and only what this made and nobody filled before it had the lock: who waits for it makes
+            // another as soon as it is gone. What fails before there is a lock leaves an empty file, which another process may
+            // be about to fill.
+            failed: () => made && wasEmpty && isSame(made, identityOf(path, scope.namespace)) && remove(path),
           })
         } catch (error) {
           if (made) file.drop()
@@ -121,6 +128,10 @@ function makeFile(path: string, namespace: string): FileIdentity | undefined {
     identityOf(path, namespace)
     return undefined
   }
+}
+
+function isEmpty(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.size === 0
 }
 
 /** Our connections go first. */
