@@ -252,7 +252,8 @@ export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<u
     if (config.authorize === undefined) log.warn(UNPROVEN)
     for (const note of notes) log.warn(note)
     for (const warning of await server.open()) log.warn(warning)
-    databases.tryFactory()
+    const advice = databases.tryFactory()
+    if (advice !== undefined) log.warn(advice)
     await store.initialize()
     // Outside of the tenant that may have asked for the start: timers and sockets keep the context they were made in.
     await enterContext(undefined, () => feed?.start())

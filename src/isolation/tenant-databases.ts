@@ -43,8 +43,12 @@ export interface TenantDatabases {
   transactionOf(tenant: Tenant): RequestTransaction
   /** The unscoped database of the admin connection. */
   admin(): object
-  /** Tries the factory, so that a start fails for what each request would. No I/O. @throws TENANCY_ERR_DRIZZLE_FACTORY */
-  tryFactory(): void
+  /**
+   * Tries the factory, so that a start fails for what each request would. No I/O.
+   * @returns a warning when the factory itself threw: it has need of a tenant, or each request will fail for it
+   * @throws TENANCY_ERR_DRIZZLE_FACTORY
+   */
+  tryFactory(): string | undefined
 }
 
 /** Builds and keeps the Drizzle databases of tenants, each bound to its tenant for ever. */
@@ -115,9 +119,11 @@ export function createTenantDatabases({
     tryFactory() {
       try {
         admin()
+        return undefined
       } catch (error) {
-        // It may be one that has need of a tenant, which the admin connection has not.
         if (isTenancyError(error)) throw error
+        const [what, where] = [String(error), server.drizzleImport]
+        return `The \`drizzle\` function threw where there is no tenant (${what}). Unless it needs one, each request will fail: write \`drizzle({ client, … })\`, with that of \`${where}\`.`
       }
     },
   })
