@@ -174,6 +174,8 @@ const REVIEW_PAUSE_MS = 1000
 const UNPROVEN =
   'Tenants are resolved from what the caller claims. Give `authorize` to check that it may act for that tenant.'
 
+const WITHOUT_TABLES = 'There are no `migrations`: a tenant that is registered gets no tables from here.'
+
 /** Builds an instance. Pure: connections are made by `start()`, once `after` is over. */
 export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<unknown>): TenancyInstance {
   const server = configuredServers(config, {
@@ -250,6 +252,7 @@ export function createTenancy(config: TenancyConfig, log: Log, after?: Promise<u
   const boot = async (): Promise<void> => {
     await after
     if (config.authorize === undefined) log.warn(UNPROVEN)
+    if (config.migrations === undefined) log.warn(WITHOUT_TABLES)
     for (const note of notes) log.warn(note)
     for (const warning of await server.open()) log.warn(warning)
     const advice = databases.tryFactory()

@@ -153,6 +153,8 @@ function assertSafe(database: object, { client, server, built, cacheViews }: Bui
   if (typeof database !== 'object' || database === null) throw unsafe(`it must return a Drizzle database. ${right}`)
   if (built.has(database))
     throw unsafe('it returned the same database for two tenants. Build one from each `client` it is given.')
+  if (database instanceof Promise)
+    throw unsafe('it is asynchronous. Await what it needs before you register the plugin.')
   const { $client, $cache, $primary, session, transaction } = database as DrizzleDatabase
   if ($client !== client) {
     throw unsafe(

@@ -125,7 +125,11 @@ describeWith(['postgres15', 'postgres18'], 'fastify-tenancy roles', ({ postgres1
     })
 
     test.each<[what: string, wrong: (names: TestDatabase) => string, right: (names: TestDatabase) => string]>([
-      ['is a superuser', ({ appRole }) => `alter role ${appRole} superuser`, noCure],
+      [
+        'is a superuser',
+        ({ appRole }) => `alter role ${appRole} superuser`,
+        ({ appRole }) => `alter role ${appRole} nosuperuser`,
+      ],
       ['has BYPASSRLS', ({ appRole }) => `alter role ${appRole} bypassrls`, noCure],
       [
         'is a member of the admin role',

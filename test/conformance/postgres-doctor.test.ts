@@ -397,8 +397,11 @@ describe('doctor on PGlite', () => {
   beforeAll(() => server.open())
   afterAll(() => server.close())
 
-  it('finds nothing, and then what was broken', async () => {
+  it('asks no rule of a shared schema that is not there yet; finds nothing, and then what was broken', async () => {
+    const asked = async () => (await diagnose(server, ['rls'])).rules.includes('rls-2')
+    expect(await asked()).toBe(false)
     await migrateNamespace({ server, scope: placedScope(rlsStrategy()), migrations: [migrationOf(ITEMS)] })
+    expect(await asked()).toBe(true)
     const found = async () =>
       (await diagnose(server, ['rls'])).findings.map(({ rule }) => rule).filter((rule) => rule !== 'rls-17')
     expect(await found()).toEqual([])

@@ -79,7 +79,7 @@ test('a port that is taken is an error, not a demo of something else', async () 
   onTestFinished(() => void taken.close())
   const demo = start(process.execPath, tsx, 'docs/demo/main.ts', '--serve', '--port', String(port))
   expect(await demo.ended).not.toBe(0)
-  expect(demo.errors).toContain('EADDRINUSE')
+  expect(demo.errors).toContain(`Port ${port} is in use; choose another with --port.`)
 })
 
 async function freePort(): Promise<number> {

@@ -81,6 +81,24 @@ async function takesOver(first: Served, second: Served): Promise<void> {
 }
 
 describeWith(['postgres18', 'mariadb'], 'another role serves', ({ postgres18, mariadb }) => {
+  it('the script takes nothing from a superuser, whom nothing would confine', async () => {
+    const host = await databaseHost(postgres18.url)
+    onTestFinished(() => host.drop())
+    const isSuperuser = async (text: string) =>
+      host.asSuperuserIn(host.database, async (client) => {
+        await client.query(`alter role ${host.appRole} superuser`)
+        const failed = await client.query(text).catch(String)
+        const { rows } = await client.query(`select rolsuper from pg_roles where rolname = '${host.appRole}'`)
+        await client.query(`alter role ${host.appRole} nosuperuser`)
+        return [failed, rows]
+      })
+    const { database, appRole: servingRole, ownerRole: adminRole } = host
+    expect(await isSuperuser(rolesScript({ database, servingRole, adminRole }))).toEqual([
+      expect.stringContaining(`the role ${servingRole} is a superuser`),
+      [{ rolsuper: true }],
+    ])
+  })
+
   const cells = [
     ['schema', 'the admin role'],
     ['schema', 'a serving role'],

@@ -46,6 +46,12 @@ it('`drizzle` of another driver stops the start, and one that needs a tenant doe
     code: 'TENANCY_ERR_DRIZZLE_FACTORY',
     message: expect.stringContaining('(NodePgSession). Here `drizzle` is that of `drizzle-orm/pglite`.') as string,
   })
+  // oxlint-disable-next-line typescript/require-await -- what somebody may write, and must not
+  const late = await registered({ databaseUrl: 'pglite:memory', drizzle: async (client) => ofPglite({ client }) })
+  await expect(Promise.resolve(late.ready())).rejects.toMatchObject({
+    code: 'TENANCY_ERR_DRIZZLE_FACTORY',
+    message: expect.stringContaining('it is asynchronous.') as string,
+  })
   const warnings: string[] = []
   const needy = await registered(
     {
@@ -57,6 +63,7 @@ it('`drizzle` of another driver stops the start, and one that needs a tenant doe
   )
   await needy.ready()
   // SQL Server's `drizzle(client)` throws at every call: nobody would know before the first request.
+  expect(warnings.join()).toContain('There are no `migrations`: ')
   expect(warnings.join()).toContain('where there is no tenant (TypeError: no tenant)')
   await needy.tenancy.register({ identifier: 'acme' })
   expect(await needy.tenancy.run('acme', () => (getTenantDb() as { owner?: string }).owner)).toBe('ACME')

@@ -75,7 +75,11 @@ export async function inspectServer(options: InspectionOptions): Promise<Inspect
     ...(await markFindings(admin)),
   ]
   if (!strategies.includes('rls')) return Object.freeze({ rules: RULES, findings })
-  return Object.freeze({ rules: [...RULES, ...RLS_RULES], findings: [...findings, ...(await rlsFindings(options))] })
+  const found = await rlsFindings(options)
+  return Object.freeze({
+    rules: [...RULES, ...(found === undefined ? [] : RLS_RULES)],
+    findings: [...findings, ...(found ?? [])],
+  })
 }
 
 /** Where an object is: in the place of one tenant, among the tables that are shared one way or the other, or elsewhere. */
@@ -173,11 +177,11 @@ async function markFindings(query: Query): Promise<Finding[]> {
     .map(({ name }) => finding('mssql-12', name, 'it has no mark of a tenant'))
 }
 
-async function rlsFindings({ admin, shared }: InspectionOptions): Promise<Finding[]> {
+/** Undefined while nothing is shared yet, or it is by somebody else: there is nothing that could keep a rule, or break it. */
+async function rlsFindings({ admin, shared }: InspectionOptions): Promise<Finding[] | undefined> {
   const scope = { tenantId: '', server: '', namespace: '', strategy: 'rls', settings: {} } as const
   const layout = layoutOf(scope, shared)
-  // Nothing is shared yet, or by somebody else.
-  if ((await markOfSchema(admin, layout.schema)) !== schemaMark(scope, layout)) return []
+  if ((await markOfSchema(admin, layout.schema)) !== schemaMark(scope, layout)) return undefined
   const found = await inspectRls(admin, { layout, column: shared.tenantColumn, ledger: ledgerName(layout) })
   return found.map(({ rule, object, detail }) => finding(RULE_OF[rule], object, detail))
 }

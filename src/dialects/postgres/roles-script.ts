@@ -56,10 +56,13 @@ do ${TAG} begin
   if pg_catalog.current_database() <> ${quoteLiteral(database)} then
     raise exception 'this script is for the database %, you are connected to %', ${quoteLiteral(database)}, pg_catalog.current_database();
   end if;
+  if exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(servingRole)} and rolsuper) then
+    raise exception 'the role % is a superuser, whom nothing confines: serve with a role of its own', ${quoteLiteral(servingRole)};
+  end if;
   if not exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(adminRole)}) then create role ${admin} login; end if;
   if not exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(servingRole)}) then create role ${serving} login; end if;
-  if exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(servingRole)} and (rolsuper or rolbypassrls or rolcreatedb or rolcreaterole)) then
-    alter role ${serving} nosuperuser nobypassrls nocreatedb nocreaterole;
+  if exists (select from pg_catalog.pg_roles where rolname = ${quoteLiteral(servingRole)} and (rolbypassrls or rolcreatedb or rolcreaterole)) then
+    alter role ${serving} nobypassrls nocreatedb nocreaterole;
   end if;
 end ${TAG};
 alter role ${serving} in database ${db} set search_path to '';
@@ -70,7 +73,7 @@ grant connect, create, temporary on database ${db} to ${admin};
 revoke all on schema public from public;
 revoke all on schema public from ${serving};
 ${REVOKE_SHARED}
-grant select on pg_catalog.pg_stats to ${admin};
+grant select on pg_catalog.pg_stats, pg_catalog.pg_largeobject_metadata to ${admin};
 grant select on pg_catalog.pg_stat_activity to ${admin}, pg_read_all_stats;
 grant execute on function pg_catalog.pg_stat_get_activity(integer), pg_catalog.pg_stat_get_backend_activity(integer) to ${admin}, pg_read_all_stats;
 create schema if not exists ${extensions};

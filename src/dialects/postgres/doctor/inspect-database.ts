@@ -44,8 +44,9 @@ export async function inspectDatabase(options: InspectionOptions): Promise<Inspe
     ...(await schemaFindings(admin, role, shared)),
   ]
   if (strategies.includes('rls')) {
-    for (const rule of RLS_RULES) rules.add(rule)
-    findings.push(...(await sharedFindings(options, role)))
+    const found = await sharedFindings(options, role)
+    if (found !== undefined) for (const rule of RLS_RULES) rules.add(rule)
+    findings.push(...(found ?? []))
   }
   if (strategies.includes('database') && options.databaseWarnings !== undefined) {
     rules.add('base-3')
@@ -58,11 +59,14 @@ export async function inspectDatabase(options: InspectionOptions): Promise<Inspe
   return Object.freeze({ rules: [...rules], findings })
 }
 
-/** The shared schema, if the first tenant has made it. */
-async function sharedFindings({ admin, adminRole, shared }: InspectionOptions, role: string): Promise<Finding[]> {
+/** Of the shared schema; undefined before the first tenant has made it: there is nothing that could keep a rule, or break it. */
+async function sharedFindings(
+  { admin, adminRole, shared }: InspectionOptions,
+  role: string,
+): Promise<Finding[] | undefined> {
   const nobody = { tenantId: '', server: '', namespace: '', strategy: 'rls', settings: {} } as const
   const layout = layoutOf(nobody, shared)
-  if ((await markOf(admin, layout.schema)) !== schemaMark(nobody, layout)) return []
+  if ((await markOf(admin, layout.schema)) !== schemaMark(nobody, layout)) return undefined
   const servingRole = role === adminRole ? undefined : role
   return rlsFindings(admin, sharedSchemaOf(layout, { servingRole, shared }))
 }
