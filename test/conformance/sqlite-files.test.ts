@@ -66,6 +66,14 @@ it('a second server of the process takes no lock of the first', async () => {
   expect(all.map((path) => locksOn(path) > 0)).toEqual([true, true])
 })
 
+it('a main file that is a link to nothing yet is made where that leads, for its owner alone', async () => {
+  const files = await start()
+  const [link, made] = ['link.db', 'made.db'].map((name) => join(files.folder, name)) as [string, string]
+  symlinkSync(made, link)
+  await start({ url: `file:${link}` }, files)
+  expect(statSync(made).mode & 0o777).toBe(0o600)
+})
+
 describe('[W8] the file of a tenant', () => {
   it('is named after its namespace, in a folder for nothing else, readable by its owner only', async () => {
     const files = await start()

@@ -167,6 +167,7 @@ function refusalOf(text: string, statement: StatementKind): string | undefined {
 
 /** What changes the session's user. */
 const USER = /\bsession[ _]authorization\b/
+
 /** The words and names of a SET; undefined where one has escapes (`U&"…"`), which are not read here. */
 function settingsIn(text: string): string | undefined {
   const tokens = tokenize(text)
